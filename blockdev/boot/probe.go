@@ -1,0 +1,139 @@
+package boot
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// answer gives what grub-probe prints for one file system: any number of lines.
+type answer func(FileSystem) ([]string, error)
+
+// answers holds grub-probe's targets that the plan can answer. The words and
+// forms are those of GRUB 2.06 and 2.12's util/grub-probe.
+var answers = map[string]answer{
+	"device":             func(f FileSystem) ([]string, error) { return []string{f.device()}, nil },
+	"fs":                 func(f FileSystem) ([]string, error) { return one(f.grubModule()) },
+	"fs_uuid":            func(f FileSystem) ([]string, error) { return known(f, "UUID", f.UUID) },
+	"fs_label":           func(f FileSystem) ([]string, error) { return known(f, "label", f.Label) },
+	"partuuid":           func(f FileSystem) ([]string, error) { return known(f, "partition id", f.partUUID()) },
+	"partmap":            partmap,
+	"abstraction":        func(f FileSystem) ([]string, error) { return nil, f.plain() },
+	"cryptodisk_uuid":    func(f FileSystem) ([]string, error) { return nil, f.plain() },
+	"drive":              func(f FileSystem) ([]string, error) { return []string{"(" + f.drive() + ")"}, f.plain() },
+	"compatibility_hint": func(f FileSystem) ([]string, error) { return []string{f.drive()}, f.plain() },
+	"bios_hints":         func(f FileSystem) ([]string, error) { return []string{f.drive()}, f.plain() },
+	"efi_hints":          func(f FileSystem) ([]string, error) { return []string{f.drive()}, f.plain() },
+	"baremetal_hints":    func(f FileSystem) ([]string, error) { return []string{f.baremetal()}, f.plain() },
+	"hints_string":       hints,
+	"msdos_parttype":     func(f FileSystem) ([]string, error) { return partType(f, "msdos") },
+	"gpt_parttype":       func(f FileSystem) ([]string, error) { return partType(f, "gpt") },
+}
+
+// baremetal is the name under GRUB's own disk drivers.
+func (f FileSystem) baremetal() string { return fmt.Sprintf("ahci%d%s", f.Disk, f.suffix()) }
+
+func one(s string, err error) ([]string, error) { return []string{s}, err }
+
+func known(f FileSystem, what, value string) ([]string, error) {
+	if value == "" {
+		return nil, fmt.Errorf("telling the %s of %q: %w", what, f.Mount, ErrNoDevice)
+	}
+	return []string{value}, nil
+}
+
+func partmap(f FileSystem) ([]string, error) {
+	if f.Table == "" {
+		return nil, f.plain()
+	}
+	return []string{f.Table}, f.plain()
+}
+
+func hints(f FileSystem) ([]string, error) {
+	line := fmt.Sprintf("--hint-bios=%s --hint-efi=%s --hint-baremetal=%s ", f.drive(), f.drive(), f.baremetal())
+	return []string{line}, f.plain()
+}
+
+func partType(f FileSystem, table string) ([]string, error) {
+	if f.Table != table || f.Partition == 0 {
+		return nil, nil
+	}
+	return known(f, "partition type", strings.TrimPrefix(strings.ToLower(f.PartType), "0x"))
+}
+
+// grubProbe is grub-probe: of a path, or of devices named by -d.
+func grubProbe(_ context.Context, e Env, args []string) error {
+	flags := pflag.NewFlagSet(e.Name, pflag.ContinueOnError)
+	byDevice := flags.BoolP("device", "d", false, "")
+	target := flags.StringP("target", "t", "fs", "")
+	version := flags.BoolP("version", "V", false, "")
+	flags.BoolP("verbose", "v", false, "")
+	zero := flags.BoolP("null", "0", false, "")
+	flags.StringP("device-map", "m", "", "")
+	if err := parse(e, flags, args); err != nil {
+		return err
+	}
+	if *version {
+		return printVersion(e)
+	}
+	ask, ok := answers[*target]
+	if !ok {
+		return fmt.Errorf("answering %s --target=%s: %w", e.Name, *target, ErrNoDevice)
+	}
+	found, err := subjects(e, flags.Args(), *byDevice)
+	if err != nil {
+		return err
+	}
+	return tell(e, found, ask, *zero)
+}
+
+// subjects finds the file systems that the arguments mean.
+func subjects(e Env, args []string, byDevice bool) ([]FileSystem, error) {
+	if len(args) == 0 {
+		return nil, fmt.Errorf("reading the arguments of %s: no path or device given", e.Name)
+	}
+	var found []FileSystem
+	for _, arg := range args {
+		f, err := subject(e, arg, byDevice)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, f)
+	}
+	return found, nil
+}
+
+func subject(e Env, arg string, byDevice bool) (FileSystem, error) {
+	if byDevice {
+		return e.Layout.device(arg)
+	}
+	name, err := e.real(arg)
+	if err != nil {
+		return FileSystem{}, err
+	}
+	return e.Layout.at(name)
+}
+
+// tell prints the answers, once everything could be answered.
+func tell(e Env, found []FileSystem, ask answer, zero bool) error {
+	var lines []string
+	for _, f := range found {
+		more, err := ask(f)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, more...)
+	}
+	end := "\n"
+	if zero {
+		end = "\x00"
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprint(e.Stdout, line, end); err != nil {
+			return fmt.Errorf("printing the answer of %s: %w", e.Name, err)
+		}
+	}
+	return nil
+}
