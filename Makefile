@@ -1,0 +1,46 @@
+# lithify: see README.md. `make` builds, `make image` makes a Debian disk image,
+# `make test` runs everything, `make bench` compares with the peers.
+
+# The build tags are set here once; .ci/run and people call make.
+export CGO_ENABLED = 0
+export GOFLAGS = -buildvcs=false -tags=containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_devicemapper
+
+PREFIX ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+NAMES = disk-image-create ramdisk-image-create diskimage-builder element-info dib-block-device dib-run-parts dib-lint
+
+.PHONY: all image test unit vet bench fuzz install clean tools test-tools
+all: bin/lithify
+
+bin/lithify: FORCE
+	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/lithify
+	@for name in $(NAMES); do ln -sf lithify bin/$$name; done
+
+.PHONY: FORCE
+FORCE:
+
+# What a build of debian-minimal needs of its host; what the tests need beside.
+tools:
+	@contrib/host-tools build
+test-tools:
+	@contrib/host-tools build test
+
+image: bin/lithify tools
+	bin/disk-image-create -o debian debian-minimal vm
+
+vet:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt'd: $$out"; exit 1; }
+	go vet ./...
+
+test: bin/lithify test-tools vet
+	go test -timeout 60m ./...
+
+bench: bin/lithify test-tools
+	contrib/bench
+
+install: bin/lithify
+	install -D -m 0755 bin/lithify $(DESTDIR)$(PREFIX)/bin/lithify
+	@for name in $(NAMES); do ln -sf lithify $(DESTDIR)$(PREFIX)/bin/$$name; done
+
+clean:
+	rm -rf bin

@@ -1,0 +1,211 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/lithify/lithify/elements"
+)
+
+// Cover is a program of the target that a command of ours answers for while
+// finalise hooks run on a tree that has no block device under it.
+type Cover struct {
+	Target  string // absolute path inside the target; left out where it is missing
+	Command string // name by which the program is called
+}
+
+// Options say what to build and with what. Store, Hooks, Work and Binary are
+// required.
+type Options struct {
+	Store       Store
+	Elements    []elements.Element
+	Hooks       *elements.Tree
+	Environment Environment // the caller's and the contract's variables
+	Packages    []string    // installed after the install phase
+	Work        string      // folder of this build only, on any file system
+	Binary      string      // the static program that is put into the target as its commands
+	Commands    []string    // names under which the target finds it
+	Covers      []Cover
+	ResolvConf  []byte // what /etc/resolv.conf says while steps run
+	Directory   string // where hooks outside the target run; the caller's own when empty
+
+	Epoch       *time.Time    // no file made by a step is younger than this
+	MaxAge      time.Duration // how long steps that cannot ask the network are reused; zero means a day
+	Fresh       bool          // reuse nothing and keep nothing
+	Offline     bool          // use the last answers of cache-key.d hooks
+	Answers     string        // folder where these are kept
+	Fingerprint string        // the disk layout without sizes; empty without a disk
+	// Disk gives /etc/fstab and the plan that covers answer from, for ids
+	// derived from seed. Nil when no disk is made.
+	Disk func(seed Key) (fstab string, plan []byte, err error)
+
+	Output  io.Writer   // what hooks print
+	Observe func(Event) // told of every step, from one goroutine
+	Logger  *slog.Logger
+}
+
+// Event is one step's begin or end.
+type Event struct {
+	Phase, Element, Name string
+	Reused               bool // nothing ran; Done is set too
+	Done                 bool
+	Took                 time.Duration
+}
+
+// Result is a finished tree. The layer is held until the store is closed.
+type Result struct {
+	Layer       Layer
+	Key         Key // of the last step: equal keys, equal trees
+	Seed        Key // what ids of disks and file systems derive from
+	Plan        []byte
+	Ran, Reused int
+	Binds       []Bind
+}
+
+// HookError says which hook of whose failed, and how.
+type HookError struct {
+	Element, Phase, Hook string
+	Err                  error
+}
+
+func (e *HookError) Error() string {
+	return fmt.Sprintf("running hook %q of element %q in phase %s: %v", e.Hook, e.Element, e.Phase, e.Err)
+}
+
+func (e *HookError) Unwrap() error { return e.Err }
+
+// Builder plans and runs the steps of one tree.
+type Builder struct {
+	o       Options
+	env     Environment // after environment.d
+	answers inputs
+	packs   map[elements.Phase]elements.PackageList
+	maps    map[string][]byte
+	onHost  bool // the hooks tree is written out
+	nonce   string
+	dirs    workDirs
+}
+
+// New prepares a build: nothing is run but environment.d and cache-key.d.
+func New(ctx context.Context, o Options) (*Builder, error) {
+	if o.MaxAge == 0 {
+		o.MaxAge = 24 * time.Hour
+	}
+	if o.Output == nil {
+		o.Output = io.Discard
+	}
+	if o.Observe == nil {
+		o.Observe = func(Event) {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	b := &Builder{o: o, dirs: workDirs{o.Work}}
+	if o.Fresh {
+		b.nonce = fmt.Sprint(time.Now().UnixNano())
+	}
+	if err := b.dirs.make(o); err != nil {
+		return nil, err
+	}
+	if err := b.adopt(ctx, o.Hooks); err != nil {
+		return nil, err
+	}
+	answers, err := b.ask(ctx)
+	b.answers = answers
+	return b, err
+}
+
+// adopt takes a hooks tree: the first one, or the one that outside hooks left.
+func (b *Builder) adopt(ctx context.Context, t *elements.Tree) error {
+	b.o.Hooks = t
+	if !b.onHost {
+		if err := t.WriteTo(b.dirs.hooks()); err != nil {
+			return fmt.Errorf("writing the hooks tree: %w", err)
+		}
+		b.onHost = true
+	}
+	env, err := b.source(ctx)
+	if err != nil {
+		return err
+	}
+	b.env = env
+	if b.packs, err = elements.PackageInstalls(b.o.Elements, env); err != nil {
+		return err
+	}
+	b.maps, err = elements.PackageMaps(b.o.Elements)
+	return err
+}
+
+// Environment is what environment.d made of the variables given.
+func (b *Builder) Environment() Environment { return b.env }
+
+// Intent is the key of what the build would give, as far as it is known before
+// anything runs. Hooks that always run (outside the target, of elements that
+// are not ours) count by their text.
+func (b *Builder) Intent() (Key, error) {
+	key := b.first()
+	for _, group := range groups {
+		steps, err := b.plan(group)
+		if err != nil {
+			return "", err
+		}
+		for _, s := range steps {
+			key = s.in.key(key)
+		}
+	}
+	return key, nil
+}
+
+// first is the key of the empty tree: what every step depends on.
+func (b *Builder) first() Key {
+	in := inputs{}
+	in.add("arch", []byte(b.env["ARCH"]))
+	if b.o.Epoch != nil {
+		in.add("epoch", []byte(b.o.Epoch.UTC().Format(time.RFC3339)))
+	}
+	if b.o.Fresh {
+		in.add("fresh", []byte(b.nonce))
+	}
+	for name, sum := range b.answers {
+		in["answer "+name] = sum
+	}
+	return in.key("")
+}
+
+// Run gives the finished tree, resuming from the newest reusable layer. When a
+// step fails, or ctx ends, what succeeded is sealed, so that the next run
+// resumes there.
+func (b *Builder) Run(ctx context.Context) (res Result, err error) {
+	base, err := b.o.Store.Base(ctx)
+	if err != nil {
+		return res, fmt.Errorf("opening the empty base: %w", err)
+	}
+	r := &run{Builder: b, layer: base, key: b.first()}
+	defer func() { err = errors.Join(err, r.close()) }()
+	for _, group := range groups {
+		if err := r.group(ctx, group); err != nil {
+			return res, err
+		}
+	}
+	return Result{Layer: r.layer, Key: r.key, Seed: r.seed, Plan: r.planText, Ran: r.ran, Reused: r.reused, Binds: r.binds}, nil
+}
+
+// groups are the phases between which the plan may change: a group's steps are
+// planned when it begins, since extra-data hooks may have changed the hooks tree.
+var groups = [][]elements.Phase{
+	{elements.Root},
+	{elements.ExtraData},
+	{elements.PreInstall, elements.Install, elements.PostInstall},
+	{elements.PostRoot},
+	{elements.PreFinalise},
+	{elements.Finalise},
+	{elements.Cleanup},
+	{driver},
+}
+
+// driver is the phase of deeds that end the build.
+const driver elements.Phase = "driver"

@@ -1,0 +1,122 @@
+package rootfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/lithify/lithify/elements"
+	"github.com/lithify/lithify/rootfs/runner"
+)
+
+// cacheKeys is the folder of hooks that print what only the network knows.
+const cacheKeys = "cache-key.d"
+
+// ask runs the cache-key.d hooks side by side and gives a digest of each one's
+// answer. Offline the last answers serve.
+func (b *Builder) ask(ctx context.Context) (inputs, error) {
+	type result struct {
+		name, sum string
+		err       error
+	}
+	var hooks []elements.File
+	for _, f := range b.o.Hooks.Files() {
+		if under(f.Path, cacheKeys) && elements.Eligible(filepath.Base(f.Path), f.Mode, "") {
+			hooks = append(hooks, f)
+		}
+	}
+	results := make([]result, len(hooks))
+	var wait sync.WaitGroup
+	for i, f := range hooks {
+		wait.Go(func() {
+			answer, err := b.askOne(ctx, f)
+			results[i] = result{f.Path, digest(answer), err}
+		})
+	}
+	wait.Wait()
+	answers := inputs{}
+	var errs []error
+	for _, r := range results {
+		answers[r.name] = r.sum
+		errs = append(errs, r.err)
+	}
+	return answers, errors.Join(errs...)
+}
+
+func (b *Builder) askOne(ctx context.Context, f elements.File) ([]byte, error) {
+	text, err := b.o.Hooks.Open(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	n := names{words: map[string]bool{}}
+	n.scan(text)
+	env, keyed := b.env.visible(n, true, b.pass())
+	kept := filepath.Join(b.o.Answers, digest([]byte(digest(text)+digestMap(keyed))))
+	if b.o.Offline {
+		answer, err := os.ReadFile(kept)
+		if err != nil {
+			return nil, fmt.Errorf("building offline: the last answer of %q of element %q: %w; build once online first", f.Path, f.Element, err)
+		}
+		return answer, nil
+	}
+	var out, complaint bytes.Buffer
+	w := &bench{run: &run{Builder: b}}
+	err = runner.Run(ctx, runner.Command{Args: []string{filepath.Join(b.dirs.hooks(), f.Path)},
+		Env: w.outsideEnvironment(elements.ExtraData, env).list(), Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
+	if err != nil {
+		return nil, fmt.Errorf("asking what the network has (%q of element %q; --offline uses the last answer): %w: %s",
+			f.Path, f.Element, err, bytes.TrimSpace(complaint.Bytes()))
+	}
+	return out.Bytes(), keep(kept, out.Bytes())
+}
+
+// keep writes an answer beside its name and renames it: concurrent builds write
+// the same.
+func keep(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".answer-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err := f.Write(data); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// source runs the elements' environment.d over the variables given. It is done
+// once, on the host, before anything is planned: what it makes of the caller's
+// variables is part of the keys.
+func (b *Builder) source(ctx context.Context) (Environment, error) {
+	files := b.o.Hooks.EnvironmentFiles()
+	given := b.o.Environment
+	if len(files) == 0 {
+		return given.with(nil), nil
+	}
+	var out, complaint bytes.Buffer
+	env := given.with(Environment{"PATH": b.dirs.outsidePath(given["PATH"]), "LC_ALL": "C"})
+	err := runner.Run(ctx, runner.Command{Args: elements.SourceScript(b.dirs.hooks(), files), Env: env.list(),
+		Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
+	if err != nil {
+		return nil, fmt.Errorf("sourcing environment.d: %w: %s", err, bytes.TrimSpace(complaint.Bytes()))
+	}
+	sourced, err := elements.ParseEnvironment(out.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("reading the environment after environment.d: %w", err)
+	}
+	result := Environment(sourced)
+	for _, shell := range []string{"_", "SHLVL", "OLDPWD", "PWD", "BASHOPTS", "SHELLOPTS", "PATH"} {
+		delete(result, shell)
+	}
+	return result, nil
+}

@@ -1,0 +1,241 @@
+package rootfs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/lithify/lithify/elements"
+)
+
+// step is one hook, or one deed of the driver's own.
+type step struct {
+	phase         elements.Phase
+	element, name string
+	in            inputs // without the parent
+	maxAge        time.Duration
+	// byContent marks hooks outside the target of elements that are not ours:
+	// they read the host, so they always run, and their layer is keyed by what
+	// they changed.
+	byContent bool
+	do        func(ctx context.Context, b *bench) error
+}
+
+// NotYetError is for what the contract knows and this version does not.
+type NotYetError struct{ What string }
+
+func (e *NotYetError) Error() string { return "not supported yet: " + e.What }
+
+// plan lists the steps of a group of phases in order.
+func (b *Builder) plan(group []elements.Phase) ([]step, error) {
+	var steps []step
+	for _, phase := range group {
+		hooks, err := b.planPhase(phase)
+		if err != nil {
+			return nil, err
+		}
+		if phase == elements.Finalise {
+			steps = append(steps, b.deed(phase, "fstab", (*run).writeFstab, "layout", b.o.Fingerprint))
+		}
+		steps = append(steps, hooks...)
+		switch phase {
+		case elements.Root:
+			steps = append(steps, b.deed(phase, "prepare", (*run).prepare))
+		case elements.Install:
+			packages, err := b.planPackages()
+			if err != nil {
+				return nil, err
+			}
+			steps = append(steps, packages...)
+		case driver:
+			steps = append(steps, b.deed(phase, "clear", (*run).clear))
+		}
+	}
+	return steps, nil
+}
+
+// deed is a step of the driver's own; pairs are its named inputs.
+func (b *Builder) deed(phase elements.Phase, name string, do func(*run, context.Context, *bench) error, pairs ...string) step {
+	in := inputs{}
+	in.add("deed", []byte(name))
+	for i := 0; i+1 < len(pairs); i += 2 {
+		in.add(pairs[i], []byte(pairs[i+1]))
+	}
+	return step{phase: phase, element: "driver", name: name, in: in,
+		do: func(ctx context.Context, w *bench) error { return do(w.run, ctx, w) }}
+}
+
+func (b *Builder) planPhase(phase elements.Phase) ([]step, error) {
+	hooks := b.o.Hooks.Hooks(phase)
+	if len(hooks) == 0 {
+		return nil, nil
+	}
+	v, err := newView(b.o.Hooks, phase, b.env["DIB_HOOKS_VIEW"] == "full")
+	if err != nil {
+		return nil, err
+	}
+	var steps []step
+	for _, h := range hooks {
+		if phase == elements.BlockDevice || phase == elements.Finalise && v.needsDisk(h.Path) {
+			return nil, &NotYetError{fmt.Sprintf("hook %q of element %q works on the block device", h.Path, h.Element)}
+		}
+		s, err := b.planHook(v, h)
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, s)
+	}
+	if b.onePerPhase() {
+		return []step{b.joined(v, steps, hooks)}, nil
+	}
+	return steps, nil
+}
+
+var blockDevice = regexp.MustCompile(`\bIMAGE_BLOCK_DEVICES?\b`)
+
+func (v *view) needsDisk(hook string) bool { return blockDevice.Match(v.texts[hook]) }
+
+func (b *Builder) planHook(v *view, h elements.Hook) (step, error) {
+	outside := h.Phase.Outside()
+	env, keyed := b.environment(h.Phase).visible(v.names, outside, b.pass())
+	data, err := b.data(h.Phase)
+	if err != nil {
+		return step{}, err
+	}
+	in := inputs{
+		"hook":        v.hooks[h.Path],
+		"files":       digestMap(v.files),
+		"environment": digestMap(keyed),
+	}
+	in.add("name", []byte(h.Path))
+	for _, d := range data {
+		if v.uses(h.Path, d.command) {
+			in.add("data of "+d.command, d.bytes)
+		}
+	}
+	s := step{phase: h.Phase, element: h.Element, name: h.Name, in: in}
+	if outside {
+		hostTools(in, v.texts[h.Path])
+	}
+	if !h.Builtin {
+		s.byContent = outside && h.Phase != elements.Root
+		s.maxAge = b.age(h.Element)
+	}
+	s.do = func(ctx context.Context, w *bench) error { return w.hook(ctx, v, h, env) }
+	return s, nil
+}
+
+// age limits the reuse of steps whose element cannot ask the network.
+func (b *Builder) age(element string) time.Duration {
+	for _, f := range b.o.Hooks.Files() {
+		if f.Element == element && under(f.Path, "cache-key.d") {
+			return 0
+		}
+	}
+	return b.o.MaxAge
+}
+
+func (b *Builder) pass() []string {
+	return append(strings.Fields(strings.ReplaceAll(b.env["DIB_ENV_PASS"], ",", " ")), defaultPass...)
+}
+
+// environment is what hooks of a phase find besides their own run's paths.
+func (b *Builder) environment(phase elements.Phase) Environment {
+	if phase == elements.Root { // made known after the root phase, as the contract has it
+		out := b.env.with(nil)
+		if _, given := b.o.Environment["DIB_DEFAULT_INSTALLTYPE"]; !given {
+			delete(out, "DIB_DEFAULT_INSTALLTYPE")
+		}
+		return out
+	}
+	return b.env
+}
+
+// tools that make a tree differ by their own version.
+var treeTools = []string{"mmdebstrap", "debootstrap", "dnf", "yum", "rpm", "zypper", "podman", "docker", "buildah", "unsquashfs", "qemu-img"}
+
+// hostTools keys the tools of the host that a hook names, by their bytes.
+func hostTools(in inputs, text []byte) {
+	for _, tool := range treeTools {
+		if !regexp.MustCompile(`\b` + tool + `\b`).Match(text) {
+			continue
+		}
+		in["tool "+tool] = "none"
+		if path, err := exec.LookPath(tool); err == nil {
+			if sum, err := digestFile(path); err == nil {
+				in["tool "+tool] = sum
+			}
+		}
+	}
+}
+
+// onePerPhase: an element asks, by a file of that name, for a phase's hooks to
+// run as one step, because they leave mounts or processes for each other.
+func (b *Builder) onePerPhase() bool {
+	for _, f := range b.o.Hooks.Files() {
+		if f.Path == "one-step-per-phase" {
+			return true
+		}
+	}
+	return false
+}
+
+// joined makes one step of a phase's hooks. Inside the target they share one set
+// of namespaces, so that mounts and processes of one are there for the next.
+func (b *Builder) joined(v *view, steps []step, hooks []elements.Hook) step {
+	s := step{phase: steps[0].phase, element: steps[0].element, name: "all hooks", in: inputs{}}
+	for _, each := range steps {
+		for name, sum := range each.in {
+			s.in[each.name+" "+name] = sum
+		}
+		s.byContent = s.byContent || each.byContent
+		if each.maxAge > 0 && (s.maxAge == 0 || each.maxAge < s.maxAge) {
+			s.maxAge = each.maxAge
+		}
+	}
+	s.do = func(ctx context.Context, w *bench) error {
+		if s.phase.Outside() {
+			for _, each := range steps {
+				if err := each.do(ctx, w); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		args := []string{"/bin/sh", "-c", `for hook; do "$hook" || exit; done`, "hooks"}
+		for _, h := range hooks {
+			args = append(args, target+"/"+h.Path)
+		}
+		env, _ := b.environment(s.phase).visible(v.names, false, b.pass())
+		return w.inside(ctx, v, env, args...)
+	}
+	return s
+}
+
+// planPackages is the step that installs what the user asked for by -p.
+func (b *Builder) planPackages() ([]step, error) {
+	if len(b.o.Packages) == 0 {
+		return nil, nil
+	}
+	v, err := newView(b.o.Hooks, elements.Install, false)
+	if err != nil {
+		return nil, err
+	}
+	env, keyed := b.env.visible(v.names, false, b.pass())
+	in := inputs{"files": digestMap(v.files), "environment": digestMap(keyed)}
+	in.add("deed", []byte("packages"))
+	in.add("packages", []byte(strings.Join(b.o.Packages, "\n")))
+	maps, err := json.Marshal(b.maps)
+	if err != nil {
+		return nil, fmt.Errorf("encoding package maps: %w", err)
+	}
+	in.add("data of pkg-map", maps)
+	do := func(ctx context.Context, w *bench) error {
+		return w.inside(ctx, v, env, append([]string{"install-packages"}, b.o.Packages...)...)
+	}
+	return []step{{phase: elements.Install, element: "driver", name: "packages", in: in, do: do}}, nil
+}

@@ -1,0 +1,320 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"time"
+
+	"github.com/lithify/lithify/elements"
+)
+
+// run is one pass over the steps: where it stands and what is not sealed yet.
+//
+//	for each group of phases:
+//	    plan its steps and chain their keys
+//	    stand on the newest layer that is there
+//	    for each step after it: find, or claim and make; after a phase: seal
+type run struct {
+	*Builder
+	layer       Layer
+	key         Key
+	seed        Key
+	planText    []byte
+	binds       []Bind
+	pending     []made
+	claims      []Claim
+	ran, reused int
+	unkept      bool // the network changed under a phase: nothing more is sealed
+}
+
+// made is a finished step that waits for its phase to end.
+type made struct {
+	claim Claim
+	layer Layer
+	rec   Record
+}
+
+func (r *run) group(ctx context.Context, group []elements.Phase) error {
+	steps, err := r.plan(group)
+	if err != nil {
+		return err
+	}
+	if len(steps) == 0 {
+		return nil
+	}
+	rest := steps
+	if !r.o.Fresh && !hasByContent(steps) {
+		if rest, err = r.resume(ctx, steps); err != nil {
+			return err
+		}
+	}
+	if err := r.steps(ctx, rest); err != nil {
+		return errors.Join(err, r.seal(context.WithoutCancel(ctx)))
+	}
+	if group[0] == elements.ExtraData && hasByContent(steps) {
+		return r.rereadHooks(ctx)
+	}
+	return nil
+}
+
+func hasByContent(steps []step) bool {
+	for _, s := range steps {
+		if s.byContent {
+			return true
+		}
+	}
+	return false
+}
+
+// resume stands on the newest layer of the steps that is there, and returns the
+// steps above it.
+func (r *run) resume(ctx context.Context, steps []step) ([]step, error) {
+	keys := make([]Key, len(steps))
+	key := r.key
+	for i, s := range steps {
+		key = s.in.key(key)
+		keys[i] = key
+	}
+	for i := len(steps) - 1; i >= 0; i-- {
+		layer, rec, err := r.o.Store.Find(ctx, keys[i])
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking for the layer of step %q: %w", steps[i].name, err)
+		}
+		for j := range i + 1 {
+			r.noteSeed(steps[j], j, keys)
+			r.reuse(steps[j])
+		}
+		r.stand(layer, rec)
+		return steps[i+1:], nil
+	}
+	return steps, nil
+}
+
+// noteSeed keeps the key below the fstab deed when that deed is reused.
+func (r *run) noteSeed(s step, i int, keys []Key) {
+	if s.name != "fstab" || s.element != "driver" {
+		return
+	}
+	r.seed = r.key
+	if i > 0 {
+		r.seed = keys[i-1]
+	}
+}
+
+func (r *run) reuse(s step) {
+	r.reused++
+	r.o.Observe(Event{Phase: string(s.phase), Element: s.element, Name: s.name, Reused: true, Done: true})
+}
+
+func (r *run) stand(layer Layer, rec Record) {
+	r.layer, r.key, r.binds = layer, rec.Key, rec.Binds
+}
+
+// steps makes the steps one by one, and seals when a phase ends.
+func (r *run) steps(ctx context.Context, steps []step) error {
+	for i, s := range steps {
+		if err := r.step(ctx, s); err != nil {
+			return err
+		}
+		if i+1 == len(steps) || steps[i+1].phase != s.phase {
+			if err := r.endPhase(ctx, s.phase); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// step finds the layer of s or makes it.
+func (r *run) step(ctx context.Context, s step) error {
+	if s.name == "fstab" && s.element == "driver" {
+		r.seed = r.key
+	}
+	if s.byContent {
+		return r.stepByContent(ctx, s)
+	}
+	key := s.in.key(r.key)
+	for {
+		if !r.o.Fresh {
+			layer, rec, err := r.o.Store.Find(ctx, key)
+			if err == nil {
+				r.reuse(s)
+				r.stand(layer, rec)
+				return nil
+			}
+			if !errors.Is(err, ErrNotFound) {
+				return fmt.Errorf("looking for the layer of step %q: %w", s.name, err)
+			}
+		}
+		claim, err := r.o.Store.Claim(ctx, key)
+		if errors.Is(err, ErrMade) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("claiming step %q: %w", s.name, err)
+		}
+		r.claims = append(r.claims, claim)
+		return r.perform(ctx, s, key, claim)
+	}
+}
+
+// perform runs a claimed step and stands on its result.
+func (r *run) perform(ctx context.Context, s step, key Key, claim Claim) error {
+	rec := r.record(s, key)
+	layer, _, err := r.work(ctx, s, claim, &rec, false)
+	if err != nil {
+		return err
+	}
+	r.pending = append(r.pending, made{claim, layer, rec})
+	r.stand(layer, rec)
+	return nil
+}
+
+func (r *run) record(s step, key Key) Record {
+	return Record{Key: key, Parent: r.key, Phase: string(s.phase), Element: s.element, Name: s.name,
+		MaxAge: s.maxAge, Inputs: maps.Clone(s.in), Binds: r.binds}
+}
+
+// stepByContent always runs the step; its key is that of what it changed, so
+// that the steps above it are reused while it changes nothing new.
+func (r *run) stepByContent(ctx context.Context, s step) error {
+	s.in.add("run", fmt.Append(nil, time.Now().UnixNano()))
+	claim, err := r.o.Store.Claim(ctx, s.in.key(r.key))
+	if err != nil {
+		return fmt.Errorf("claiming step %q: %w", s.name, err)
+	}
+	r.claims = append(r.claims, claim)
+	rec := r.record(s, "")
+	layer, content, err := r.work(ctx, s, claim, &rec, true)
+	if err != nil {
+		return err
+	}
+	known := inputs{"content": content, "binds": digest(fmt.Append(nil, rec.Binds))}
+	key := known.key(r.key)
+	rec.Key, rec.Inputs, rec.MaxAge = key, known, 0
+	if !r.o.Fresh {
+		if found, old, err := r.o.Store.Find(ctx, key); err == nil {
+			r.stand(found, old)
+			return nil
+		}
+	}
+	sealing, err := r.o.Store.Claim(ctx, key)
+	if err == nil {
+		r.claims = append(r.claims, sealing)
+		r.pending = append(r.pending, made{sealing, layer, rec})
+	} else if !errors.Is(err, ErrMade) {
+		return fmt.Errorf("claiming the result of step %q: %w", s.name, err)
+	}
+	r.stand(layer, rec)
+	return nil
+}
+
+// work runs the step in a fresh container; with content it also gives the
+// digest of what the step changed.
+func (r *run) work(ctx context.Context, s step, claim Claim, rec *Record, content bool) (layer Layer, sum string, err error) {
+	r.o.Observe(Event{Phase: string(s.phase), Element: s.element, Name: s.name})
+	begin := time.Now()
+	c, err := claim.Container(ctx, r.layer)
+	if err != nil {
+		return nil, "", fmt.Errorf("making a layer for step %q: %w", s.name, err)
+	}
+	w := &bench{run: r, c: c, binds: r.binds}
+	if err := w.do(ctx, s); err != nil {
+		return nil, "", errors.Join(err, c.Close())
+	}
+	if content {
+		if sum, err = contentDigest(c.Changes()); err != nil {
+			return nil, "", errors.Join(err, c.Close())
+		}
+	}
+	if layer, err = c.Finish(ctx); err != nil {
+		return nil, "", fmt.Errorf("finishing the layer of step %q: %w", s.name, err)
+	}
+	rec.Took, rec.Binds = time.Since(begin), w.binds
+	r.ran++
+	r.o.Observe(Event{Phase: string(s.phase), Element: s.element, Name: s.name, Done: true, Took: rec.Took})
+	return layer, sum, nil
+}
+
+// endPhase seals what the phase made, unless the network's answers changed
+// while it ran: then its layers, and those above, serve this build only.
+func (r *run) endPhase(ctx context.Context, phase elements.Phase) error {
+	if len(r.pending) == 0 {
+		return nil
+	}
+	if !r.unkept && !r.o.Offline && len(r.answers) > 0 && readsNetwork(phase) {
+		now, err := r.ask(ctx)
+		if err != nil {
+			return err
+		}
+		if !maps.Equal(now, r.answers) {
+			r.o.Logger.Warn("the archive changed while the phase ran: its layers are not kept", "phase", string(phase))
+			r.unkept = true
+		}
+	}
+	if phase == elements.Root {
+		if err := r.checkRoot(ctx); err != nil {
+			return err
+		}
+	}
+	return r.seal(ctx)
+}
+
+func readsNetwork(p elements.Phase) bool { return p != driver && p != elements.Cleanup }
+
+// seal makes the pending layers durable, in order, and lets others have them.
+func (r *run) seal(ctx context.Context) error {
+	pending := r.pending
+	r.pending = nil
+	if r.o.Fresh || r.unkept {
+		return nil
+	}
+	for _, m := range pending {
+		if err := m.claim.Seal(ctx, m.layer, m.rec); err != nil {
+			return fmt.Errorf("sealing step %q: %w", m.rec.Name, err)
+		}
+	}
+	claims := r.claims
+	r.claims = nil
+	return closeAll(claims)
+}
+
+func (r *run) close() error {
+	claims := r.claims
+	r.claims = nil
+	return closeAll(claims)
+}
+
+func closeAll(claims []Claim) error {
+	var errs []error
+	for _, c := range claims {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// rereadHooks takes the hooks tree as extra-data hooks left it.
+func (r *run) rereadHooks(ctx context.Context) error {
+	t, err := r.o.Hooks.Reread(r.dirs.hooks())
+	if err != nil {
+		return fmt.Errorf("reading the hooks tree again: %w", err)
+	}
+	return r.adopt(ctx, t)
+}
+
+// workDirs are the folders of one build.
+type workDirs struct{ root string }
+
+func (d workDirs) hooks() string    { return filepath.Join(d.root, "hooks") }
+func (d workDirs) mount() string    { return filepath.Join(d.root, "mnt") }
+func (d workDirs) images() string   { return filepath.Join(d.root, "image") }
+func (d workDirs) commands() string { return filepath.Join(d.root, "commands") }
+func (d workDirs) data(phase elements.Phase) string {
+	return filepath.Join(d.root, "data", string(phase))
+}

@@ -1,0 +1,114 @@
+package rootfs
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/lithify/lithify/elements"
+)
+
+// view is what the hooks of one phase can see of the hooks tree.
+//
+// Inside the target that is everything but the hooks of other phases; outside,
+// the whole tree. Hashed is, for each hook, itself and every visible file that
+// is not a hook: hooks do not read each other. An element that does sets
+// DIB_HOOKS_VIEW=full, which shows and hashes everything.
+type view struct {
+	phase elements.Phase
+	masks []string          // folders of other phases, hidden from hooks inside
+	files map[string]string // digest by path of the visible files that are not hooks
+	hooks map[string]string // digest by path of the phase's own hooks
+	texts map[string][]byte // bytes of the phase's own hooks
+	names names
+	shown names // of the files that are not hooks only
+}
+
+// newView reads what the phase's hooks can see.
+func newView(t *elements.Tree, phase elements.Phase, full bool) (*view, error) {
+	v := &view{phase: phase, files: map[string]string{}, hooks: map[string]string{}, texts: map[string][]byte{},
+		names: names{words: map[string]bool{}}, shown: names{words: map[string]bool{}}}
+	if !phase.Outside() && !full {
+		v.masks = otherPhases(t, phase)
+	}
+	isHook := hookPaths(t)
+	for _, f := range t.Files() {
+		own := under(f.Path, phase.Dir())
+		if hiddenFrom(v.masks, f.Path) || under(f.Path, "cache-key.d") || isHook[f.Path] && !own && !full {
+			continue
+		}
+		data, err := t.Open(f.Path)
+		if err != nil {
+			return nil, fmt.Errorf("reading %q of element %q: %w", f.Path, f.Element, err)
+		}
+		v.take(f, data, isHook[f.Path] && own, isHook[f.Path])
+	}
+	return v, nil
+}
+
+func (v *view) take(f elements.File, data []byte, ownHook, anyHook bool) {
+	sum := fmt.Sprintf("%o %s %s", f.Mode.Perm(), f.Link, digest(data))
+	v.names.scan(data)
+	if ownHook {
+		v.hooks[f.Path], v.texts[f.Path] = sum, data
+		return
+	}
+	v.files[f.Path] = sum
+	if !anyHook {
+		v.shown.scan(data)
+	}
+}
+
+func hookPaths(t *elements.Tree) map[string]bool {
+	paths := map[string]bool{}
+	for _, p := range elements.Phases() {
+		for _, h := range t.Hooks(p) {
+			paths[h.Path] = true
+		}
+	}
+	return paths
+}
+
+// otherPhases lists the folders of the other phases that exist in the tree.
+func otherPhases(t *elements.Tree, phase elements.Phase) []string {
+	var dirs []string
+	for _, p := range elements.Phases() {
+		if p == phase {
+			continue
+		}
+		for _, f := range t.Files() {
+			if under(f.Path, p.Dir()) {
+				dirs = append(dirs, p.Dir())
+				break
+			}
+		}
+	}
+	return dirs
+}
+
+func hiddenFrom(masks []string, p string) bool {
+	for _, m := range masks {
+		if under(p, m) {
+			return true
+		}
+	}
+	return false
+}
+
+func under(p, dir string) bool { return strings.HasPrefix(p, dir+"/") }
+
+// uses says whether a hook can reach a command: by naming it, or through a file
+// that is not a hook (a script in bin) that holds every word of its name. Too
+// often is safe: it only keys more than needed.
+func (v *view) uses(hook, command string) bool {
+	word := regexp.MustCompile(`(^|[^A-Za-z0-9_-])` + regexp.QuoteMeta(command) + `($|[^A-Za-z0-9_])`)
+	if word.Match(v.texts[hook]) {
+		return true
+	}
+	for _, part := range strings.Split(command, "-") {
+		if !v.shown.words[part] {
+			return false
+		}
+	}
+	return true
+}
