@@ -1,0 +1,56 @@
+package blockdev
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Fstab is the line of a mount in /etc/fstab.
+type Fstab struct {
+	vertex
+	Options  string
+	DumpFreq int
+	FsckPass int
+}
+
+func fstabKind() nodeKind {
+	return nodeKind{name: "fstab", level: 4, decode: decodeFstab}
+}
+
+func decodeFstab(e entry) ([]Node, error) {
+	if err := e.needBase(); err != nil {
+		return nil, err
+	}
+	f := fields{e: e}
+	n := &Fstab{
+		vertex:   e.vertex(),
+		Options:  strings.Join(f.words("options"), ","),
+		DumpFreq: f.integer("dump-freq", 0),
+		FsckPass: f.integer("fsck-passno", 2),
+	}
+	if n.Options == "" {
+		n.Options = "defaults"
+	}
+	if err := f.done("name", "base", "options", "dump-freq", "fsck-passno"); err != nil {
+		return nil, err
+	}
+	if strings.ContainsAny(n.Options, " \t\n#") {
+		return nil, f.place("options").errorf("options %q: parted by commas, without blanks", n.Options)
+	}
+	return []Node{n}, nil
+}
+
+// Fstab returns /etc/fstab: a line for each mount that has an fstab node, in
+// mount order.
+func (g *Graph) Fstab() string {
+	var b strings.Builder
+	for _, m := range g.mounts {
+		f := g.fstabs[m.name]
+		if f == nil {
+			continue
+		}
+		fs := g.fileSystem(m)
+		fmt.Fprintf(&b, "LABEL=%s %s %s %s %d %d\n", fs.Label, m.MountPoint, fs.FSType, f.Options, f.DumpFreq, f.FsckPass)
+	}
+	return b.String()
+}

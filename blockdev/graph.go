@@ -1,0 +1,270 @@
+package blockdev
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Defaults fill in what the configuration leaves out.
+type Defaults struct {
+	RootFSType      string   // of the file system at / (ext4)
+	RootLabel       string   // of the file system at / (cloudimg-rootfs; img-rootfs on xfs)
+	RootOptions     []string // --mkfs-options; only for the file system at / without opts
+	JournalMiB      int      // of that file system (64)
+	MaxOnlineResize int64    // blocks that it can grow to online; 0: mke2fs decides
+	BlockSize       int      // sector size of every disk, 0: the configuration's
+}
+
+func (d *Defaults) fill() error {
+	if d.RootFSType == "" {
+		d.RootFSType = "ext4"
+	}
+	if d.JournalMiB == 0 {
+		d.JournalMiB = 64
+	}
+	if d.RootLabel == "" {
+		d.RootLabel = "cloudimg-rootfs"
+		if d.RootFSType == "xfs" {
+			d.RootLabel = "img-rootfs"
+		}
+	}
+	if d.BlockSize != 0 {
+		if err := checkBlockSize(d.BlockSize); err != nil {
+			return err
+		}
+	}
+	return checkFSType(d.RootFSType, place{path: "root file system type"})
+}
+
+func checkBlockSize(n int) error {
+	if n != 512 && n != 4096 {
+		return fmt.Errorf("block size %d; allowed: 512, 4096", n)
+	}
+	return nil
+}
+
+// Graph is a checked set of nodes. It is not safe for concurrent use while
+// Identify runs.
+type Graph struct {
+	nodes       []Node // in topological order
+	config      []Node // in the order of the configuration
+	byName      map[string]Node
+	mounts      []*Mount // in mount order
+	fstabs      map[string]*Fstab
+	fingerprint string
+	identified  bool
+}
+
+// Graph links the nodes. Errors are the user's: an unknown base, a name or a
+// label given twice, a cycle, a file system that cannot be.
+func (c Config) Graph(d Defaults) (*Graph, error) {
+	if err := d.fill(); err != nil {
+		return nil, err
+	}
+	nodes, err := c.nodes()
+	if err != nil {
+		return nil, err
+	}
+	g := &Graph{config: nodes, byName: map[string]Node{}, fstabs: map[string]*Fstab{}}
+	for _, step := range []func() error{
+		g.index, g.checkBases, g.orderMounts,
+		func() error { return g.fillDefaults(d) },
+		g.checkLabels, g.sort, g.checkStack,
+	} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	g.fingerprint = g.hash()
+	return g, nil
+}
+
+func (g *Graph) index() error {
+	for _, n := range g.config {
+		if old := g.byName[n.Name()]; old != nil {
+			return &ConfigError{Head: "Duplicate node name: " + n.Name(), Path: n.where().path, Line: n.where().line,
+				Text: "another node of that name stands at " + old.where().String()}
+		}
+		g.byName[n.Name()] = n
+	}
+	return nil
+}
+
+func (g *Graph) checkBases() error {
+	var names []string
+	for n := range g.byName {
+		names = append(names, n)
+	}
+	for _, n := range g.config {
+		for _, b := range n.Bases() {
+			if g.byName[b] == nil {
+				return &ConfigError{Head: fmt.Sprintf("Edge not defined: %s->%s", b, n.Name()), Path: n.where().path,
+					Line: n.where().line, Text: fmt.Sprintf("no node is called %q; %s", b, allowed(b, names))}
+			}
+		}
+	}
+	return nil
+}
+
+// fillDefaults gives the root file system its type, label and options. The root
+// is what is mounted at /; mkfs_root counts as it where nothing is.
+func (g *Graph) fillDefaults(d Defaults) error {
+	root := g.at("/")
+	if root == nil {
+		root, _ = g.byName["mkfs_root"].(*Mkfs)
+	}
+	for _, n := range g.config {
+		switch n := n.(type) {
+		case *LocalLoop:
+			if d.BlockSize != 0 {
+				n.BlockSize = d.BlockSize
+			}
+		case *Mkfs:
+			if err := n.fillDefaults(d, n == root); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (n *Mkfs) fillDefaults(d Defaults, root bool) error {
+	if n.FSType == "" {
+		if !root {
+			return n.at.errorf("type is missing: mkfs %q is not the root file system; %s", n.name, allowed("", fsTypeNames()))
+		}
+		n.FSType = d.RootFSType
+	}
+	if n.Label == "" && root {
+		n.Label = d.RootLabel
+	}
+	if root && !n.ownOptions {
+		n.Options = extRootOptions(n.FSType, d)
+	}
+	return n.checkLabel()
+}
+
+func (g *Graph) checkLabels() error {
+	seen := map[string]*Mkfs{}
+	for _, n := range g.config {
+		m, ok := n.(*Mkfs)
+		if !ok {
+			continue
+		}
+		if old := seen[m.Label]; old != nil {
+			return m.at.errorf("label %q used more than once: by %q and %q", m.Label, old.name, m.name)
+		}
+		seen[m.Label] = m
+	}
+	return nil
+}
+
+// edges returns what must be there before n: its bases, the partition before
+// it, the mount before it.
+func (g *Graph) edges(n Node) []string {
+	before := slices.Clone(n.Bases())
+	switch n := n.(type) {
+	case *Partition:
+		if i := slices.Index(n.Table.Partitions, n); i > 0 {
+			before = append(before, n.Table.Partitions[i-1].name)
+		}
+	case *Mount:
+		if i := slices.Index(g.mounts, n); i > 0 {
+			before = append(before, g.mounts[i-1].name)
+		}
+	}
+	return before
+}
+
+// sort puts nodes into topological order: again and again the first node of the
+// configuration whose edges are all there. A configuration is a few dozen nodes.
+func (g *Graph) sort() error {
+	done := map[string]bool{}
+	ready := func(n Node) bool {
+		return !done[n.Name()] && !slices.ContainsFunc(g.edges(n), func(b string) bool { return !done[b] })
+	}
+	for len(g.nodes) < len(g.config) {
+		i := slices.IndexFunc(g.config, ready)
+		if i < 0 {
+			return g.cycle(done)
+		}
+		g.nodes = append(g.nodes, g.config[i])
+		done[g.config[i].Name()] = true
+	}
+	return nil
+}
+
+func (g *Graph) cycle(done map[string]bool) error {
+	var names []string
+	var at place
+	for _, n := range g.config {
+		if !done[n.Name()] {
+			names = append(names, n.Name())
+			at = n.where()
+		}
+	}
+	return at.errorf("a cycle: each of these nodes waits for another: %v", names)
+}
+
+// checkStack checks that every node stands on a kind that can carry it.
+func (g *Graph) checkStack() error {
+	carried := map[string]string{} // base → the file system or table on it
+	for _, n := range g.nodes {
+		for _, b := range n.Bases() {
+			if err := stands(n, g.byName[b]); err != nil {
+				return err
+			}
+		}
+		if err := carry(carried, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stands says whether n may stand on base.
+func stands(n, base Node) error {
+	ok := false
+	want := ""
+	switch n.(type) {
+	case *LocalLoop:
+		want = "nothing"
+	case *Partition:
+		_, ok = base.(*LocalLoop)
+		want = "a disk (local_loop)"
+	case *Mkfs:
+		switch base.(type) {
+		case *LocalLoop, *Partition:
+			ok = true
+		}
+		want = "a disk (local_loop) or a partition"
+	case *Mount:
+		_, ok = base.(*Mkfs)
+		want = "a file system (mkfs)"
+	case *Fstab:
+		_, ok = base.(*Mount)
+		want = "a mount"
+	}
+	if ok {
+		return nil
+	}
+	return n.where().errorf("base of %q is %q; it stands on %s", n.Name(), base.Name(), want)
+}
+
+// carry notes who uses a node and refuses a second user.
+func carry(carried map[string]string, n Node) error {
+	user := n.Name()
+	if p, ok := n.(*Partition); ok { // one table has many partitions
+		user = fmt.Sprintf("partitions at %s", p.Table.Partitions[0].at.path)
+		if p.Table.Partitions[0] != p {
+			return nil
+		}
+	}
+	for _, b := range n.Bases() {
+		if old := carried[b]; old != "" {
+			return n.where().errorf("%q is taken twice: by %s and %s", b, old, user)
+		}
+		carried[b] = user
+	}
+	return nil
+}

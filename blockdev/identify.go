@@ -1,0 +1,90 @@
+package blockdev
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+)
+
+// Identify derives every id that the configuration does not give from the seed,
+// the layout and the node's name: the 32-bit disk id of an MBR, the UUID and the
+// directory hash seed of a file system. Equal inputs give equal ids, different
+// ones different ids. It must run before Layout.
+func (g *Graph) Identify(seed string) {
+	for _, n := range g.config {
+		switch n := n.(type) {
+		case *Partition:
+			n.Table.DiskID = diskID(g.derive(seed, "disk", n.Table.Base))
+		case *Mkfs:
+			n.UUID = n.ownUUID
+			if n.UUID == "" {
+				n.UUID = uuid(g.derive(seed, "uuid", n.name))
+			}
+			n.HashSeed = uuid(g.derive(seed, "hash", n.name))
+		}
+	}
+	g.identified = true
+}
+
+func (g *Graph) derive(seed, what, node string) [32]byte {
+	// Quoting keeps the parts apart: no two different lists give one text.
+	return sha256.Sum256(fmt.Appendf(nil, "lithify id 1 %q %q %q %q", seed, g.fingerprint, what, node))
+}
+
+func diskID(sum [32]byte) uint32 {
+	// Windows and some loaders take 0 for "no id yet".
+	if id := binary.LittleEndian.Uint32(sum[:]); id != 0 {
+		return id
+	}
+	return 1
+}
+
+// uuid marks 16 bytes as a version 4 UUID: what diskimage-builder's are, and what
+// checks with narrow patterns let through.
+func uuid(sum [32]byte) string {
+	sum[6] = sum[6]&0x0f | 0x40
+	sum[8] = sum[8]&0x3f | 0x80
+	h := hex.EncodeToString(sum[:16])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// Fingerprint is a hash of the layout as asked for: no computed size, no derived
+// id, no folder of the host. It is the same for equal configurations in any form.
+func (g *Graph) Fingerprint() string { return g.fingerprint }
+
+func (g *Graph) hash() string {
+	type line struct {
+		Kind, Name string
+		Bases      []string
+		Value      any
+	}
+	var lines []line
+	for _, n := range g.nodes {
+		lines = append(lines, line{fmt.Sprintf("%T", n), n.Name(), n.Bases(), hashed(n)})
+	}
+	data, err := json.Marshal(lines)
+	if err != nil { // plain strings and numbers
+		panic("blockdev: fingerprint: " + err.Error())
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// hashed returns what a node adds to the fingerprint beside name and bases.
+func hashed(n Node) any {
+	switch n := n.(type) {
+	case *LocalLoop:
+		return []any{n.Size, n.BlockSize}
+	case *Partition:
+		return []any{n.Table.Label, n.Table.Align, n.Size, n.Type, n.Boot, n.Primary}
+	case *Mkfs:
+		return []any{n.FSType, n.Label, n.ownUUID, n.Options}
+	case *Mount:
+		return n.MountPoint
+	case *Fstab:
+		return []any{n.Options, n.DumpFreq, n.FsckPass}
+	}
+	return nil
+}
