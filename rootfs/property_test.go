@@ -1,0 +1,120 @@
+package rootfs_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/lithify/lithify/rootfs"
+)
+
+var edits = flag.Int("edits", 300, "how many random edits the property test makes")
+
+// edit changes one input of a world. phase is the first phase that may see the
+// change: hooks of earlier phases must not run again. "" means that nobody may:
+// nothing at all is built again.
+type edit struct {
+	name  string
+	phase string
+	do    func(w *world, n int)
+}
+
+// order of the phases that the tiny elements use, with the driver's last.
+var order = []string{"root", "pre-install", "install", "post-install", "finalise", "driver", ""}
+
+func everyEdit() []edit {
+	hookEdit := func(path, phase string) edit {
+		return edit{"hook " + path, phase, func(w *world, n int) { w.write("app/"+path, hook(fmt.Sprint("edit ", n)), 0o755) }}
+	}
+	list := []edit{
+		hookEdit("pre-install.d/10-app", "pre-install"), hookEdit("install.d/10-app", "install"), hookEdit("install.d/50-app", "install"),
+		hookEdit("post-install.d/10-app", "post-install"), hookEdit("finalise.d/10-app", "finalise"), hookEdit("finalise.d/90-app", "finalise"),
+		{"root hook", "root", func(w *world, n int) { w.write("tiny/root.d/10-tiny", tinyRoot+fmt.Sprint("# ", n, "\n"), 0o755) }},
+		{"data of all phases", "root", func(w *world, n int) { w.write("app/data/words", fmt.Sprint("word ", n, "\n"), 0o644) }},
+		{"new data file", "root", func(w *world, n int) { w.write(fmt.Sprint("app/data/more", n%3), fmt.Sprint(n, "\n"), 0o644) }},
+		{"data of one phase", "install", func(w *world, n int) { w.write("app/install.d/notes.txt", fmt.Sprint("note ", n, "\n"), 0o644) }},
+		{"script in bin", "root", func(w *world, n int) {
+			w.write("app/bin/tool", fmt.Sprintf("#!/bin/sh\necho tool %d says $DIB_COLOUR\n", n), 0o755)
+		}},
+		{"mode of a script", "root", func(w *world, n int) { os.Chmod(filepath.Join(w.lib, "app/bin/tool"), os.FileMode(0o755-n%2*0o011)) }},
+		{"hook switched on or off", "post-install", func(w *world, n int) {
+			w.write("app/post-install.d/20-switch", hook("switch"), os.FileMode(0o644+n%2*0o111))
+		}},
+		{"environment.d", "root", func(w *world, n int) {
+			w.write("tiny/environment.d/10-tiny", fmt.Sprintf("export DIB_SHADE=${DIB_COLOUR:-none}-%d\n", n), 0o644)
+		}},
+		{"variable that is named", "root", func(w *world, n int) { w.env["DIB_COLOUR"] = fmt.Sprint("colour", n) }},
+		{"what the archive has", "root", func(w *world, n int) { os.WriteFile(w.env["ANSWER_FILE"], fmt.Append(nil, n), 0o644) }},
+		{"step version", "root", func(w *world, n int) { rootfs.SetStepVersion(rootfs.StepVersion() + 1) }},
+		{"architecture", "root", func(w *world, n int) { w.env["ARCH"] = []string{"amd64", "arm64"}[n%2] }},
+		{"variable that nobody names", "", func(w *world, n int) { w.env["DIB_UNNAMED"] = fmt.Sprint(n) }},
+		{"job id", "", func(w *world, n int) { w.env["CI_JOB_ID"], w.env["GIT_COMMIT"] = fmt.Sprint(n), fmt.Sprint(n) }},
+		{"proxy", "", func(w *world, n int) { w.env["http_proxy"] = fmt.Sprintf("http://192.0.2.%d:3128", n%200) }},
+		{"home", "", func(w *world, n int) { w.env["HOME"] = fmt.Sprint("/home/user", n) }},
+		{"time zone and locale", "", func(w *world, n int) {
+			w.env["TZ"], w.env["LANG"], w.env["LC_TIME"] = fmt.Sprint("UTC", n%12), fmt.Sprint("l", n), fmt.Sprint("t", n)
+		}},
+		{"readme and dependencies' comments", "", func(w *world, n int) {
+			w.write("app/README.md", fmt.Sprint(n), 0o644)
+			w.write("app/element-deps", fmt.Sprintf("# %d\n", n), 0o644)
+		}},
+		{"times of all files", "", func(w *world, n int) { w.write("app/install.d/10-app", w.read("app/install.d/10-app"), 0o755) }},
+	}
+	return list
+}
+
+func (w *world) read(path string) string {
+	data, err := os.ReadFile(filepath.Join(w.lib, path))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(data)
+}
+
+// TestCacheProperty: whatever is edited, what comes out of the cache is what a
+// build without it makes, and nothing runs that cannot see the edit.
+func TestCacheProperty(t *testing.T) {
+	version := rootfs.StepVersion()
+	defer rootfs.SetStepVersion(version)
+	w := newWorld(t)
+	before := w.must(nil)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	all := everyEdit()
+	for n := range *edits {
+		e := all[random.IntN(len(all))]
+		e.do(w, n+1)
+		cached := w.must(nil)
+		clean := w.must(fresh)
+		if cached.tree != clean.tree {
+			t.Fatalf("edit %d (%s): the cached tree differs from the one built anew", n, e.name)
+		}
+		checkRan(t, fmt.Sprintf("edit %d (%s)", n, e.name), e.phase, cached)
+		if e.phase == "" && cached.tree != before.tree {
+			t.Fatalf("edit %d (%s) changed the tree", n, e.name)
+		}
+		if e.phase == "" && cached.intent != before.intent {
+			t.Fatalf("edit %d (%s) changed what the build intends", n, e.name)
+		}
+		before = cached
+	}
+}
+
+// checkRan fails when a step ran that belongs to an earlier phase than first.
+func checkRan(t *testing.T, what, first string, b built) {
+	t.Helper()
+	place := map[string]int{}
+	for i, p := range order {
+		place[p] = i
+	}
+	for _, event := range b.events {
+		phase := filepath.Dir(event)
+		if place[phase] < place[first] {
+			t.Errorf("%s: %s ran, though it cannot see the edit", what, event)
+		}
+	}
+}
