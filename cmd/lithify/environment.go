@@ -1,0 +1,265 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// applyEnvironment applies the variables that have an option, unless the option
+// was given, and then those that have none.
+func applyEnvironment(o *Options, given []occurrence) error {
+	for _, p := range optionTable() {
+		v := o.Environment[p.env]
+		overridden := slices.ContainsFunc(given, func(g occurrence) bool { return g.option.long == p.long })
+		if p.env == "" || v == "" || overridden && !p.counted() {
+			continue
+		}
+		set := p.set
+		if p.fromEnv != nil {
+			set = p.fromEnv
+		}
+		if err := set(o, p.env, v); err != nil {
+			return err
+		}
+	}
+	logfile := slices.ContainsFunc(given, func(g occurrence) bool { return g.option.long == "logfile" })
+	return applyVariables(o, logfile)
+}
+
+// applyVariables reads the variables that have no option.
+func applyVariables(o *Options, logfile bool) error {
+	if err := o.refuseVariables(); err != nil {
+		return err
+	}
+	o.warnVariables()
+	env := o.Environment
+	o.Quiet = logfile || o.LogFile != ""
+	o.LockFiles = firstNonEmpty(env["DIB_LOCKFILES"], o.LockFiles)
+	o.ElementsPath = strings.FieldsFunc(env["ELEMENTS_PATH"], func(r rune) bool { return r == ':' })
+	for _, read := range []func(*Options) error{
+		readSwitches, readFSType, readBlockDeviceConfig, readBlockSize, readEpoch,
+	} {
+		if err := read(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuseVariables names what would change a build if it worked already.
+func (o *Options) refuseVariables() error {
+	for _, v := range []struct{ name, what string }{
+		{"break", "stopping for a shell"},
+		{"break_cmd", "stopping for a shell"},
+		{"break_outside_target", "stopping for a shell"},
+		{"DIB_SHOW_IMAGE_USAGE", "the report on what fills the image"},
+		{"DIB_SHOW_IMAGE_USAGE_FULL", "the report on what fills the image"},
+		{"DUMP_CONFIG_GRAPH", "drawing the block-device graph"},
+		{"RUN_PARTS_REGEX", "another pattern for hook names"},
+		{"EXTRA_DETACH", "commands of the user's for taking the image apart"},
+		{"EXTRA_UNMOUNT", "commands of the user's for taking the image apart"},
+	} {
+		if value := o.Environment[v.name]; value != "" && value != "0" {
+			return notYetf("%s=%s: %s", v.name, value, v.what)
+		}
+	}
+	return nil
+}
+
+// warnVariables names what was set and does nothing, here or in DIB.
+func (o *Options) warnVariables() {
+	for _, v := range []struct{ name, what string }{
+		{"IMAGE_ELEMENT", "elements are taken from the command line only"},
+		{"IMAGE_TYPES", "formats are taken from -t only"},
+		{"INSTALL_PACKAGES", "packages are taken from -p only"},
+		{"DIB_PYTHON_LOGGING_CONFIG_FILE", "there is no Python here whose log it could set up"},
+	} {
+		if o.Environment[v.name] != "" {
+			o.warnf("%s is set in the environment and has no effect: %s", v.name, v.what)
+		}
+	}
+}
+
+func (o *Options) warnf(format string, args ...any) {
+	o.Warnings = append(o.Warnings, fmt.Sprintf(format, args...))
+}
+
+// readSwitches reads variables that are numbers used as yes and no. Only 1 says
+// yes to DIB_QUIET and DIB_NO_TIMESTAMP; anything but 0 to OVERWRITE_OLD_IMAGE.
+func readSwitches(o *Options) error {
+	for _, v := range []struct {
+		name string
+		to   *bool
+		all  bool // any number but 0 counts
+	}{
+		{"DIB_QUIET", &o.Quiet, false},
+		{"DIB_NO_TIMESTAMP", &o.NoTimestamp, false},
+		{"OVERWRITE_OLD_IMAGE", &o.Overwrite, true},
+	} {
+		value := o.Environment[v.name]
+		if value == "" {
+			continue
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return usagef("%s: %q is not a number; give 0 or 1", v.name, value)
+		}
+		*v.to = n == 1 || v.all && n != 0
+	}
+	return nil
+}
+
+func readFSType(o *Options) error {
+	known := []string{"ext4", "ext3", "ext2", "xfs", "btrfs", "vfat", "swap"}
+	switch v := o.Environment["FS_TYPE"]; {
+	case v == "" || v == "ext4":
+		return nil
+	case slices.Contains(known, v):
+		return notYetf("FS_TYPE=%s: a root file system other than ext4", v)
+	default:
+		return usagef("FS_TYPE: unknown file system %q%s; allowed is ext4", v, didYouMean(v, known))
+	}
+}
+
+// readBlockDeviceConfig: a text, or file:// and a path, which is everything
+// after the two slashes.
+func readBlockDeviceConfig(o *Options) error {
+	const name = "DIB_BLOCK_DEVICE_CONFIG"
+	o.BlockDeviceConfig, o.BlockDeviceSource = o.Environment[name], name
+	path, ok := strings.CutPrefix(o.BlockDeviceConfig, "file://")
+	if !ok {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return usagef("%s: reading the configuration: %w", name, err)
+	}
+	if strings.TrimSpace(string(text)) == "" {
+		return usagef("%s: %q is empty", name, path)
+	}
+	o.BlockDeviceConfig, o.BlockDeviceSource = string(text), path
+	return nil
+}
+
+func readBlockSize(o *Options) error {
+	switch v := o.Environment["DIB_BLOCK_SIZE"]; v {
+	case "", "512":
+		return nil
+	case "4096":
+		return notYetf("DIB_BLOCK_SIZE=4096: disks with sectors of 4096 bytes")
+	default:
+		return usagef("DIB_BLOCK_SIZE: %q is no sector size; allowed is 512", v)
+	}
+}
+
+func readEpoch(o *Options) error {
+	v := o.Environment["SOURCE_DATE_EPOCH"]
+	if v == "" {
+		return nil
+	}
+	seconds, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || seconds < 0 {
+		return usagef("SOURCE_DATE_EPOCH: %q is not a number of seconds since 1970", v)
+	}
+	t := time.Unix(seconds, 0).UTC()
+	o.Epoch = &t
+	return nil
+}
+
+// applyGiven applies the command line, in order, so that the last one wins.
+func applyGiven(o *Options, line commandLine) error {
+	o.Elements = line.elements
+	for _, g := range line.given {
+		if err := g.option.set(o, g.where, g.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check looks at what only shows when everything has been read.
+func (o *Options) check() error {
+	for _, f := range o.Formats {
+		if name, ok := strings.CutSuffix(o.Name, "."+f); ok && name != "" && !strings.HasSuffix(name, "/") {
+			o.Name = name
+			break
+		}
+	}
+	for _, check := range []func(*Options) error{checkElements, checkFormats, checkSizes, checkFolders} {
+		if err := check(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkElements(o *Options) error {
+	if len(o.Elements) == 0 {
+		return usagef("no element given: name at least an operating system's, for instance: %s -o debian debian-minimal vm", o.Command)
+	}
+	for _, e := range o.Elements {
+		if e == "" || strings.ContainsAny(e, "/ \t\n") {
+			return usagef("%q is no element name; set ELEMENTS_PATH to the folder that holds the element and give its name", e)
+		}
+	}
+	return nil
+}
+
+func checkFormats(o *Options) error {
+	docker, qcow2 := slices.Contains(o.Formats, "docker"), slices.Contains(o.Formats, "qcow2")
+	if docker && o.DockerTarget == "" {
+		return usagef("format docker needs --docker-target HOST/REPO:TAG, the place to push to")
+	}
+	if !docker && o.DockerTarget != "" {
+		o.warnf("a docker target has no effect without -t docker")
+	}
+	if len(o.QemuImgOptions) > 0 && !qcow2 {
+		o.warnf("options of the qcow2 writer have no effect without -t qcow2")
+	}
+	return nil
+}
+
+// checkSizes: the largest ext4 label has 16 bytes.
+func checkSizes(o *Options) error {
+	if len(o.RootLabel) > 16 {
+		return usagef("the root label %q has %d bytes; ext4 takes at most 16", o.RootLabel, len(o.RootLabel))
+	}
+	if o.ImageSize > 0 && o.HasExtraSize {
+		o.warnf("room beside the content has no effect: the size of the image is fixed")
+	}
+	return nil
+}
+
+func checkFolders(o *Options) error {
+	if err := needFolder("the folder of the outputs", filepath.Dir(o.Name)); err != nil {
+		return err
+	}
+	if err := needFolder("the folder for work files (TMPDIR)", o.TmpDir); err != nil {
+		return err
+	}
+	for _, dir := range o.ElementsPath {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			o.warnf("ELEMENTS_PATH: %q is no folder", dir)
+		}
+	}
+	if info, err := os.Stat(o.Name + ".d"); err == nil && !info.IsDir() {
+		return usagef("%q is in the way: the manifests go into a folder of that name", o.Name+".d")
+	}
+	return nil
+}
+
+func needFolder(what, path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return usagef("%s: %w", what, err)
+	case !info.IsDir():
+		return usagef("%s: %q is a file", what, path)
+	}
+	return nil
+}

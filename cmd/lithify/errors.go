@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+
+	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/elements"
+	"github.com/lithify/lithify/rootfs"
+)
+
+// Exit codes. A hook that fails gives its own, as in DIB.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitTool        = 3
+	exitNoSpace     = 4
+	exitTooSmall    = 5
+	exitUserIDs     = 6
+	exitInterrupted = 130
+)
+
+// exitCodes is the table in --help and docs/cli.md.
+var exitCodes = []struct {
+	code    int
+	meaning string
+}{
+	{exitOK, "everything asked for is there"},
+	{exitFailed, "the build failed; when a hook failed, the hook's own exit code instead"},
+	{exitUsage, "a mistake in options, variables, elements or configuration, or something not supported yet"},
+	{exitTool, "a program that the build needs is missing on this machine"},
+	{exitNoSpace, "no space left on a disk of this machine"},
+	{exitTooSmall, "the content does not fit the size that was asked for"},
+	{exitUserIDs, "this user has no subordinate ids (/etc/subuid, /etc/subgid)"},
+	{exitInterrupted, "interrupted by ^C; 128 plus the signal's number for another signal"},
+}
+
+// signalError is the cause of a context that a signal ended.
+type signalError struct{ signal syscall.Signal }
+
+func (e signalError) Error() string { return e.signal.String() }
+
+// interrupted is a build that was told to stop. What it failed with in
+// consequence is of no interest.
+type interrupted struct{ cause, err error }
+
+func (e interrupted) Error() string { return "stopped: " + e.cause.Error() }
+func (e interrupted) Unwrap() error { return e.cause }
+
+// withTail is a failure with the last lines of what the failed hook wrote. The
+// build wraps a hook's failure in it, because only the ui has the lines.
+type withTail struct {
+	err  error
+	tail []string
+}
+
+func (e withTail) Error() string { return e.err.Error() }
+func (e withTail) Unwrap() error { return e.err }
+
+// exiter is what a failed command's error has: os/exec's and the runner's.
+type exiter interface {
+	error
+	ExitCode() int
+}
+
+// exitCode is the one place where an error becomes an exit code.
+func exitCode(err error) int {
+	var (
+		signal   signalError
+		hook     *rootfs.HookError
+		tool     *missingToolsError
+		full     *blockdev.NoSpaceError
+		tooSmall *blockdev.SizeError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &signal):
+		return 128 + int(signal.signal)
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &tool):
+		return exitTool
+	case isUsersMistake(err):
+		return exitUsage
+	case errors.As(err, &full) && full.Explicit, errors.As(err, &tooSmall):
+		return exitTooSmall
+	case errors.As(err, &hook):
+		return hookExitCode(hook)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return exitNoSpace
+	}
+	return exitFailed
+}
+
+// isUsersMistake says whether err is one that the user mends by typing
+// something else.
+func isUsersMistake(err error) bool {
+	var (
+		missing    *elements.MissingError
+		provided   *elements.AlreadyProvidedError
+		noSystem   *elements.NoOperatingSystemError
+		collision  *elements.CollisionError
+		config     *blockdev.ConfigError
+		configLate *blockdev.NotYetError
+		treeLate   *rootfs.NotYetError
+	)
+	return errors.Is(err, errUsage) || errors.Is(err, errNotYet) ||
+		errors.As(err, &missing) || errors.As(err, &provided) || errors.As(err, &noSystem) || errors.As(err, &collision) ||
+		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate)
+}
+
+// hookExitCode is the hook's own code; one that never ran has none.
+func hookExitCode(hook *rootfs.HookError) int {
+	var e exiter
+	if errors.As(hook.Err, &e) && e.ExitCode() > 0 {
+		return e.ExitCode()
+	}
+	return exitFailed
+}
+
+// hint is what to do about an error, where its text does not say so already.
+func hint(err error) string {
+	var (
+		full     *blockdev.NoSpaceError
+		tooSmall *blockdev.SizeError
+		hook     *rootfs.HookError
+	)
+	switch {
+	case errors.As(err, &full) && full.Explicit, errors.As(err, &tooSmall):
+		return "give a larger --image-size, or none: then the size is computed from the content"
+	case errors.As(err, &hook):
+		return ""
+	case errors.Is(err, syscall.ENOSPC):
+		return "free some space, or name another folder for work files: TMPDIR=/path"
+	case errors.Is(err, syscall.EDQUOT):
+		return "your quota on that disk is used up"
+	}
+	return ""
+}
+
+// report says why a program ends, once, and returns its exit code. log is where
+// the whole log is; empty when there is none.
+func report(stderr io.Writer, program string, err error, log string) int {
+	code := exitCode(err)
+	if code == exitOK {
+		return code
+	}
+	var b strings.Builder
+	var tail withTail
+	if errors.As(err, &tail) && len(tail.tail) > 0 {
+		fmt.Fprintf(&b, "last lines:\n")
+		for _, line := range tail.tail {
+			fmt.Fprintf(&b, "  | %s\n", line)
+		}
+	}
+	fmt.Fprintf(&b, "%s: %v\n", program, err)
+	if h := hint(err); h != "" {
+		fmt.Fprintf(&b, "%s\n", h)
+	}
+	if log != "" && code != exitUsage && code != exitTool {
+		fmt.Fprintf(&b, "the whole log: %s\n", log)
+	}
+	io.WriteString(stderr, b.String())
+	return code
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// release is the version's name; the build sets it with -ldflags -X.
+var release = ""
+
+// version is what --version prints: one line, nothing but the version.
+func version() string {
+	if release != "" {
+		return release
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return strings.Trim(info.Main.Version, "()")
+	}
+	return "devel"
+}
+
+// lithifyMain is the program under its own name.
+func lithifyMain(ctx context.Context, args, env []string, _ io.Reader, stdout, stderr io.Writer) int {
+	root := newLithifyCommand(env, stdout)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.ExecuteContext(ctx); err != nil {
+		if strings.HasPrefix(err.Error(), "unknown ") { // cobra has no type for these
+			err = usagef("%w; lithify --help lists what there is", err)
+		}
+		return report(stderr, "lithify", err, "")
+	}
+	return exitOK
+}
+
+func newLithifyCommand(env []string, stdout io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "lithify",
+		Short:         "Turn elements into disk images",
+		Long:          "lithify turns elements into disk images. It is disk-image-create when called by that name.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	create := newCreateCommand(new(commandLine))
+	create.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), helpText()) })
+	root.AddCommand(create, newCacheCommand(env, stdout), &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run:   func(*cobra.Command, []string) { fmt.Fprintln(stdout, version()) },
+	})
+	return root
+}
+
+// isCompletion says whether a shell's completion script is asking.
+func isCompletion(word string) bool {
+	return word == cobra.ShellCompRequestCmd || word == cobra.ShellCompNoDescRequestCmd
+}
+
+// completeMain answers a completion script for disk-image-create.
+func completeMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	cmd := newCreateCommand(new(commandLine))
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		return report(stderr, "disk-image-create", err, "")
+	}
+	return exitOK
+}

@@ -1,0 +1,121 @@
+// Command lithify turns elements into disk images.
+//
+// By the name it is called by, or by its first argument, it is
+// disk-image-create, one of the other programs that users of diskimage-builder
+// know, or, inside an image that is being built, one of the commands that hooks
+// call (pkg-map, install-packages and their kin).
+//
+// The package holds what talks to people: options, messages, exit codes, the
+// outputs' names. What happens to trees, disks and formats is in the packages
+// elements, rootfs, oci, blockdev and convert.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/lithify/lithify/rootfs/runner"
+)
+
+func main() {
+	runner.Main()
+	ctx, stop := untilSignal(context.Background())
+	code := run(ctx, os.Args, os.Environ(), os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// program is one of the commands that this binary is.
+type program func(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int
+
+// run is the whole program: args[0] is the name it was called by. It returns
+// the exit code.
+func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	name := "lithify"
+	if len(args) > 0 {
+		name, args = filepath.Base(args[0]), args[1:]
+	}
+	if p, ok := programNamed(name); ok {
+		return p(ctx, args, env, stdin, stdout, stderr)
+	}
+	if len(args) > 0 {
+		if p, ok := programNamed(args[0]); ok {
+			return p(ctx, args[1:], env, stdin, stdout, stderr)
+		}
+	}
+	return lithifyMain(ctx, args, env, stdin, stdout, stderr)
+}
+
+// programNamed finds the program of a name that links or a first argument may
+// have; lithify itself is none of them.
+func programNamed(name string) (program, bool) {
+	switch name {
+	case "disk-image-create":
+		return createMain, true
+	case "ramdisk-image-create", "diskimage-builder", "element-info", "dib-block-device", "dib-run-parts", "dib-lint":
+		return laterMain(name), true
+	}
+	return targetCommand(name)
+}
+
+// laterMain stands in for a program that a later version has.
+func laterMain(name string) program {
+	return func(_ context.Context, _, _ []string, _ io.Reader, _, stderr io.Writer) int {
+		return report(stderr, name, notYetf("%s", name), "")
+	}
+}
+
+// createMain is disk-image-create.
+func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, stderr io.Writer) int {
+	if len(args) > 0 && isCompletion(args[0]) {
+		return completeMain(ctx, args, stdout, stderr)
+	}
+	o, err := parseOptions(args, env)
+	switch err {
+	case errHelp:
+		fmt.Fprint(stdout, helpText())
+		return exitOK
+	case errVersion:
+		fmt.Fprintln(stdout, version())
+		return exitOK
+	case nil:
+	default:
+		return report(stderr, o.Command, err, "")
+	}
+	u, err := newUI(o, stdout, stderr)
+	if err != nil {
+		return report(stderr, o.Command, err, "")
+	}
+	err = build(ctx, o, u)
+	if err != nil && ctx.Err() != nil {
+		err = interrupted{cause: context.Cause(ctx), err: err}
+	}
+	u.Close()
+	return report(io.MultiWriter(stderr, u.logOnly()), o.Command, err, u.LogPath())
+}
+
+// untilSignal gives a context that ends at the first signal to stop, with the
+// signal as its cause. The second signal kills: clean-up may hang, and the
+// kernel takes down whatever a dead build leaves.
+func untilSignal(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case s := <-signals:
+			signal.Stop(signals)
+			cancel(signalError{s.(syscall.Signal)})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
+}
