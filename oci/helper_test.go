@@ -1,0 +1,3 @@
+package oci
+
+func helperMain(string) int { return 1 }
