@@ -1,0 +1,265 @@
+package boottest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Options say which machine to start. Only Image is needed.
+type Options struct {
+	Image    string // the disk that is booted
+	Format   string // raw, qcow2, vpc …; "" means raw
+	Writable bool   // the guest writes into Image itself
+	Size     int64  // bytes the guest's disk has, beyond the image's end zeros; 0 leaves it as it is. Not with Writable
+	Bus      string // "virtio" (/dev/vda, the default) or "sata" (/dev/sda)
+
+	ExtraDisks []Disk // never written
+
+	Memory  int    // MiB; 0 means 1024
+	CPUs    int    // 0 means 2
+	Machine string // 0 means "pc"; "q35" is the other one of use
+	Accel   string // QEMU's -accel; "" means "tcg,thread=multi". See [ProbeKVM]
+	EFI     string // firmware image for -drive if=pflash; "" starts by BIOS
+
+	QEMU string   // "" means qemu-system-x86_64
+	Args []string // handed to QEMU after all others
+	Dir  string   // for the overlay; "" means a temporary folder that Close removes
+}
+
+// Disk is one more disk of a machine.
+type Disk struct{ Image, Format string }
+
+// VM is a running machine. Its methods are for one goroutine.
+type VM struct {
+	console *console
+	options Options
+	port    int
+	pid     int
+	exited  chan struct{} // closed after QEMU has gone
+	stderr  *bytes.Buffer // to be read after exited
+	undo    []func() error
+	shells  int
+}
+
+// Start starts a machine and returns at once, long before the guest is up. It
+// is ended by the context too; Close must be called all the same.
+func Start(ctx context.Context, o Options) (vm *VM, err error) {
+	vm = &VM{options: o.withDefaults()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, vm.Close())
+		}
+	}()
+	if vm.options.Dir == "" {
+		if vm.options.Dir, err = os.MkdirTemp("", "boottest-"); err != nil {
+			return vm, fmt.Errorf("starting a machine: %w", err)
+		}
+		vm.undo = append(vm.undo, func() error { return os.RemoveAll(vm.options.Dir) })
+	}
+	disk, err := vm.disk(ctx)
+	if err != nil {
+		return vm, err
+	}
+	// The port may be taken between our look and QEMU's: another one then.
+	for try := 0; ; try++ {
+		if err = vm.launch(ctx, disk); err == nil || try == 4 || !strings.Contains(err.Error(), "forwarding rule") {
+			return vm, err
+		}
+	}
+}
+
+func (o Options) withDefaults() Options {
+	set := func(s *string, value string) {
+		if *s == "" {
+			*s = value
+		}
+	}
+	set(&o.Format, "raw")
+	set(&o.Bus, "virtio")
+	set(&o.Machine, "pc")
+	set(&o.Accel, "tcg,thread=multi")
+	set(&o.QEMU, "qemu-system-x86_64")
+	if o.Memory == 0 {
+		o.Memory = 1024
+	}
+	if o.CPUs == 0 {
+		o.CPUs = 2
+	}
+	return o
+}
+
+// disk gives the -drive value of the boot disk: the image, or an overlay on it.
+func (vm *VM) disk(ctx context.Context) (string, error) {
+	o := vm.options
+	image, err := filepath.Abs(o.Image)
+	if err != nil {
+		return "", fmt.Errorf("starting a machine: %w", err)
+	}
+	if o.Writable {
+		return drive(image, o.Format), nil
+	}
+	over := filepath.Join(o.Dir, "overlay.qcow2")
+	args := []string{"create", "-q", "-f", "qcow2", "-b", image, "-F", o.Format, over}
+	if o.Size > 0 {
+		args = append(args, fmt.Sprint(o.Size))
+	}
+	if out, err := exec.CommandContext(ctx, "qemu-img", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("making an overlay on %q: %w: %s", o.Image, err, bytes.TrimSpace(out))
+	}
+	vm.undo = append(vm.undo, func() error { return os.Remove(over) })
+	return drive(over, "qcow2") + ",cache=unsafe", nil
+}
+
+// drive is QEMU's option value for a file; a comma in its name is doubled.
+func drive(file, format string) string {
+	return "if=none,file=" + strings.ReplaceAll(file, ",", ",,") + ",format=" + format
+}
+
+func (vm *VM) args(disk string) []string {
+	o := vm.options
+	args := []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-machine", o.Machine + ",graphics=off",
+		"-accel", o.Accel, "-cpu", "max", "-smp", fmt.Sprint(o.CPUs), "-m", fmt.Sprint(o.Memory),
+		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-netdev", fmt.Sprintf("user,id=net,hostfwd=tcp:127.0.0.1:%d-:22", vm.port),
+		"-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
+	}
+	if o.EFI != "" {
+		args = append(args, "-drive", "if=pflash,unit=0,readonly=on,format=raw,file="+o.EFI)
+	}
+	args = append(args, attach(0, o.Bus, disk)...)
+	for i, d := range o.ExtraDisks {
+		args = append(args, attach(i+1, o.Bus, drive(d.Image, d.Format)+",snapshot=on")...)
+	}
+	return append(args, o.Args...)
+}
+
+// attach gives the options that plug disk number n in.
+func attach(n int, bus, value string) []string {
+	if bus == "sata" {
+		return []string{
+			"-drive", fmt.Sprintf("%s,id=disk%d", value, n), "-device", fmt.Sprintf("ahci,id=ahci%d", n),
+			"-device", fmt.Sprintf("ide-hd,drive=disk%d,bus=ahci%d.0,bootindex=%d", n, n, n),
+		}
+	}
+	return []string{
+		"-drive", fmt.Sprintf("%s,id=disk%d", value, n),
+		"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,bootindex=%d", n, n),
+	}
+}
+
+// launch runs QEMU once on a free port and waits until it has opened everything.
+func (vm *VM) launch(ctx context.Context, disk string) error {
+	var err error
+	if vm.port, err = freePort(); err != nil {
+		return fmt.Errorf("starting a machine: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, vm.options.QEMU, vm.args(disk)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = 5 * time.Second
+	vm.stderr = &bytes.Buffer{}
+	cmd.Stderr = vm.stderr
+	vm.console = newConsole()
+	cmd.Stdout = vm.console
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("starting a machine: %w", err)
+	}
+	vm.console.input = input
+	if err := vm.spawn(cmd); err != nil {
+		return fmt.Errorf("starting %q: %w", vm.options.QEMU, err)
+	}
+	select {
+	case <-vm.exited:
+		return vm.gone()
+	case <-time.After(300 * time.Millisecond): // a wrong option or a taken port shows within this
+		return nil
+	}
+}
+
+// spawn starts QEMU from a thread that lives as long as QEMU does: the
+// parent-death signal follows the thread that started the child.
+func (vm *VM) spawn(cmd *exec.Cmd) error {
+	started := make(chan error, 1)
+	exited := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			// How QEMU ends says nothing of the guest; its messages are in stderr.
+			_ = cmd.Wait()
+		}
+		vm.console.close()
+		close(exited)
+	}()
+	vm.exited = exited
+	if err := <-started; err != nil {
+		return err
+	}
+	vm.pid = cmd.Process.Pid
+	return nil
+}
+
+// gone is the error for a QEMU that ended by itself.
+func (vm *VM) gone() error {
+	return fmt.Errorf("QEMU ended: %s", bytes.TrimSpace(vm.stderr.Bytes()))
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// Exited is closed once QEMU has gone, as it does when the guest powers off.
+func (vm *VM) Exited() <-chan struct{} { return vm.exited }
+
+// Log is all that the serial console has shown, control characters taken out.
+func (vm *VM) Log() string { return vm.console.text() }
+
+// SSHAddress is where the guest's port 22 is found on this host.
+func (vm *VM) SSHAddress() string { return fmt.Sprintf("127.0.0.1:%d", vm.port) }
+
+// Close kills QEMU and removes the overlay; it may be called again.
+func (vm *VM) Close() error {
+	var errs []error
+	if vm.exited != nil {
+		select {
+		case <-vm.exited:
+		default:
+			errs = append(errs, syscall.Kill(vm.pid, syscall.SIGKILL))
+			<-vm.exited
+		}
+	}
+	for i := len(vm.undo) - 1; i >= 0; i-- {
+		errs = append(errs, vm.undo[i]())
+	}
+	vm.undo = nil
+	return errors.Join(errs...)
+}
+
+// ProbeKVM tells whether o's guest comes up to its login prompt under KVM within
+// limit. Nothing less counts: /dev/kvm may open and hang every stock kernel.
+func ProbeKVM(ctx context.Context, o Options, limit time.Duration) bool {
+	o.Accel = "kvm"
+	vm, err := Start(ctx, o)
+	if err != nil {
+		return false
+	}
+	defer vm.Close()
+	return vm.WaitBoot(ctx, limit) == nil
+}
