@@ -230,8 +230,12 @@ func stands(n, base Node) error {
 	case *LocalLoop:
 		want = "nothing"
 	case *Partition:
-		_, ok = base.(*LocalLoop)
+		var disk *LocalLoop
+		disk, ok = base.(*LocalLoop)
 		want = "a disk (local_loop)"
+		if ok && disk.BlockSize != 512 {
+			return n.where().errorf("partition %q: an MBR counts sectors of 512 bytes, disk %q has %d", n.Name(), disk.name, disk.BlockSize)
+		}
 	case *Mkfs:
 		switch base.(type) {
 		case *LocalLoop, *Partition:

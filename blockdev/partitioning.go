@@ -53,6 +53,9 @@ func decodePartitioning(e entry) ([]Node, error) {
 	if t.Align < 512 || t.Align%512 != 0 || t.Align > gib {
 		return nil, f.place("align").errorf("%d bytes; a multiple of 512 up to 1 GiB is wanted", t.Align)
 	}
+	if len(e.items) == 0 {
+		return nil, f.place("partitions").errorf("the list is empty; at least one partition is wanted")
+	}
 	return t.decode(e)
 }
 

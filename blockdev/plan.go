@@ -85,6 +85,9 @@ type Content struct {
 	Bytes  int64 `json:"bytes"`  // in blocks of 4 KiB: data, folders, long symlinks, extended attributes
 	Inodes int64 `json:"inodes"` // a hard-linked file once
 	Dirs   int64 `json:"dirs"`
+	// Indirect is what the maps of long files cost in bytes where there are no
+	// extents (ext2, ext3).
+	Indirect int64 `json:"indirect,omitempty"`
 }
 
 // Request is what the user says about sizes.
