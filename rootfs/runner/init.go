@@ -78,6 +78,13 @@ func (o order) obey(parent *os.File) report {
 	if err := o.enter(); err != nil {
 		return failure(err)
 	}
+	if o.Dir != "" {
+		// Here, not in ForkExec, which says ENOENT for a missing folder and a
+		// missing program alike.
+		if err := os.Chdir(o.Dir); err != nil {
+			return failure(fmt.Errorf("entering the working directory: %w", err))
+		}
+	}
 	path, err := lookPath(o.Args[0], o.Env)
 	if err != nil {
 		return failure(err)
@@ -137,21 +144,13 @@ func (c *child) start(path string, o order) error {
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil); err != nil {
 		return err
 	}
-	dir := o.Dir
-	if dir == "" {
-		dir = "/"
-	}
-	// ForkExec says ENOENT for a missing folder and a missing program alike.
-	if err := unix.Access(dir, unix.F_OK); err != nil {
-		return fmt.Errorf("entering the folder %q: %w", dir, err)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ending {
 		return errors.New("cancelled")
 	}
 	pid, err := syscall.ForkExec(path, o.Args, &syscall.ProcAttr{
-		Dir: dir, Env: o.Env, Files: []uintptr{0, 1, 2},
+		Env: o.Env, Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{Setsid: o.OwnSession},
 	})
 	c.pid, c.group = pid, o.OwnSession

@@ -186,6 +186,10 @@ func startUnblocked(cmd *exec.Cmd, stdin io.Reader) error {
 // onCancel calls term when ctx ends and kill after the grace. The function it
 // returns ends the watch and says whether ctx had ended before.
 func onCancel(ctx context.Context, term, kill func()) (cancelled func() bool) {
+	return onCancelAfter(ctx, grace, term, kill)
+}
+
+func onCancelAfter(ctx context.Context, grace time.Duration, term, kill func()) (cancelled func() bool) {
 	var mu sync.Mutex
 	var timer *time.Timer
 	over := false
