@@ -28,8 +28,10 @@ var targetCommands = map[string]program{
 
 // targetCommand finds the command of a name.
 func targetCommand(name string) (program, bool) {
-	p, ok := targetCommands[name]
-	return p, ok
+	if p, ok := targetCommands[name]; ok {
+		return p, ok
+	}
+	return grubCommand(name)
 }
 
 // targetCommandNames lists the names to link, sorted.

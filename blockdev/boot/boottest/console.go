@@ -161,7 +161,7 @@ func (vm *VM) Login(ctx context.Context, user, password string) error {
 		return fmt.Errorf("logging in as %q: %w", user, errors.Join(err, errLogin(found)))
 	}
 	// A plain sh has no line editor, which would write escapes into the output.
-	if err := vm.SendLine(`exec sh -c 'stty -echo; PS1= PS2= ENV= exec sh -i'`); err != nil {
+	if err := vm.SendLine(`exec sh -c 'stty -echo; PS1= PS2= ENV= TERM=dumb exec sh -i'`); err != nil {
 		return err
 	}
 	if _, err := vm.Run(ctx, "true", stepLimit); err != nil {
