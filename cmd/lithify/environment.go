@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -135,15 +138,34 @@ func readBlockDeviceConfig(o *Options) error {
 	if !ok {
 		return nil
 	}
-	text, err := os.ReadFile(path)
+	text, err := readSmall(path, mib)
 	if err != nil {
 		return usagef("%s: reading the configuration: %w", name, err)
 	}
-	if strings.TrimSpace(string(text)) == "" {
+	if strings.TrimSpace(text) == "" {
 		return usagef("%s: %q is empty", name, path)
 	}
-	o.BlockDeviceConfig, o.BlockDeviceSource = string(text), path
+	o.BlockDeviceConfig, o.BlockDeviceSource = text, path
 	return nil
+}
+
+// readSmall reads a file that a person wrote. More than limit bytes are a
+// mistake: somebody named an image. A pipe can be read once, but the command
+// line is parsed again in the build's own session.
+func readSmall(path string, limit int64) (string, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold us up
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return "", errors.Join(err, fmt.Errorf("%q is no regular file", path))
+	}
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%q holds more than %s", path, sizeText(limit))
+	}
+	return string(text), err
 }
 
 func readBlockSize(o *Options) error {

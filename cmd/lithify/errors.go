@@ -9,8 +9,10 @@ import (
 	"syscall"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/convert"
 	"github.com/lithify/lithify/elements"
 	"github.com/lithify/lithify/rootfs"
+	"github.com/lithify/lithify/rootfs/runner"
 )
 
 // Exit codes. A hook that fails gives its own, as in DIB.
@@ -36,7 +38,7 @@ var exitCodes = []struct {
 	{exitTool, "a program that the build needs is missing on this machine"},
 	{exitNoSpace, "no space left on a disk of this machine"},
 	{exitTooSmall, "the content does not fit the size that was asked for"},
-	{exitUserIDs, "this user has no subordinate ids (/etc/subuid, /etc/subgid)"},
+	{exitUserIDs, "this user may not build here: no subordinate ids (/etc/subuid, /etc/subgid), or no user namespaces"},
 	{exitInterrupted, "interrupted by ^C; 128 plus the signal's number for another signal"},
 }
 
@@ -52,28 +54,15 @@ type interrupted struct{ cause, err error }
 func (e interrupted) Error() string { return "stopped: " + e.cause.Error() }
 func (e interrupted) Unwrap() error { return e.cause }
 
-// withTail is a failure with the last lines of what the failed hook wrote. The
-// build wraps a hook's failure in it, because only the ui has the lines.
-type withTail struct {
-	err  error
-	tail []string
-}
-
-func (e withTail) Error() string { return e.err.Error() }
-func (e withTail) Unwrap() error { return e.err }
-
-// exiter is what a failed command's error has: os/exec's and the runner's.
-type exiter interface {
-	error
-	ExitCode() int
-}
-
 // exitCode is the one place where an error becomes an exit code.
 func exitCode(err error) int {
 	var (
 		signal   signalError
 		hook     *rootfs.HookError
-		tool     *missingToolsError
+		tools    *missingToolsError
+		tool     *runner.MissingToolError
+		noIDs    *runner.NoSubIDError
+		noSpaces *runner.NoUserNamespaceError
 		full     *blockdev.NoSpaceError
 		tooSmall *blockdev.SizeError
 	)
@@ -84,8 +73,10 @@ func exitCode(err error) int {
 		return 128 + int(signal.signal)
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &tool):
+	case errors.As(err, &tools), errors.As(err, &tool):
 		return exitTool
+	case errors.As(err, &noIDs), errors.As(err, &noSpaces):
+		return exitUserIDs
 	case isUsersMistake(err):
 		return exitUsage
 	case errors.As(err, &full) && full.Explicit, errors.As(err, &tooSmall):
@@ -109,17 +100,18 @@ func isUsersMistake(err error) bool {
 		config     *blockdev.ConfigError
 		configLate *blockdev.NotYetError
 		treeLate   *rootfs.NotYetError
+		formatLate *convert.NotYetError
 	)
 	return errors.Is(err, errUsage) || errors.Is(err, errNotYet) ||
 		errors.As(err, &missing) || errors.As(err, &provided) || errors.As(err, &noSystem) || errors.As(err, &collision) ||
-		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate)
+		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &formatLate)
 }
 
 // hookExitCode is the hook's own code; one that never ran has none.
 func hookExitCode(hook *rootfs.HookError) int {
-	var e exiter
-	if errors.As(hook.Err, &e) && e.ExitCode() > 0 {
-		return e.ExitCode()
+	var e *runner.ExitError
+	if errors.As(hook.Err, &e) && e.Code > 0 {
+		return e.Code
 	}
 	return exitFailed
 }
@@ -144,18 +136,24 @@ func hint(err error) string {
 	return ""
 }
 
-// report says why a program ends, once, and returns its exit code. log is where
-// the whole log is; empty when there is none.
-func report(stderr io.Writer, program string, err error, log string) int {
+// buildLog is what the log adds to the report on a failed build.
+type buildLog struct {
+	path string
+	tail []string // the last lines that hooks wrote
+}
+
+// report says why a program ends, once, and returns its exit code.
+func report(stderr io.Writer, program string, err error, log buildLog) int {
 	code := exitCode(err)
 	if code == exitOK {
 		return code
 	}
 	var b strings.Builder
-	var tail withTail
-	if errors.As(err, &tail) && len(tail.tail) > 0 {
-		fmt.Fprintf(&b, "last lines:\n")
-		for _, line := range tail.tail {
+	var hook *rootfs.HookError
+	hookFailed := errors.As(err, &hook)
+	if hookFailed && len(log.tail) > 0 {
+		fmt.Fprintf(&b, "the last lines of %s:\n", stepName(hook.Phase, hook.Element, hook.Hook))
+		for _, line := range log.tail {
 			fmt.Fprintf(&b, "  | %s\n", line)
 		}
 	}
@@ -163,8 +161,8 @@ func report(stderr io.Writer, program string, err error, log string) int {
 	if h := hint(err); h != "" {
 		fmt.Fprintf(&b, "%s\n", h)
 	}
-	if log != "" && code != exitUsage && code != exitTool {
-		fmt.Fprintf(&b, "the whole log: %s\n", log)
+	if log.path != "" && (hookFailed || code != exitUsage && code != exitTool) {
+		fmt.Fprintf(&b, "the whole log: %s\n", log.path)
 	}
 	io.WriteString(stderr, b.String())
 	return code

@@ -34,7 +34,7 @@ func lithifyMain(ctx context.Context, args, env []string, _ io.Reader, stdout, s
 		if strings.HasPrefix(err.Error(), "unknown ") { // cobra has no type for these
 			err = usagef("%w; lithify --help lists what there is", err)
 		}
-		return report(stderr, "lithify", err, "")
+		return report(stderr, "lithify", err, buildLog{})
 	}
 	return exitOK
 }
@@ -72,7 +72,7 @@ func completeMain(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	if err := cmd.ExecuteContext(ctx); err != nil {
-		return report(stderr, "disk-image-create", err, "")
+		return report(stderr, "disk-image-create", err, buildLog{})
 	}
 	return exitOK
 }

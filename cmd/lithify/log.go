@@ -29,7 +29,7 @@ func openLog(o Options, now time.Time) (*os.File, error) {
 		return f, nil
 	}
 	dir := filepath.Join(o.cacheDir(), "lithify", "logs")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return os.CreateTemp(o.TmpDir, "lithify-*.log") // a home that cannot be written to is common in CI
 	}
 	f, err := createLog(dir, filepath.Base(o.Name)+"-"+now.UTC().Format("20060102-150405"))
@@ -40,12 +40,12 @@ func openLog(o Options, now time.Time) (*os.File, error) {
 	return f, nil
 }
 
-// createLog makes stem.log, or stem-2.log and so on when builds of one name
+// createLog makes stem.log, for its owner only (hooks may print secrets), or stem-2.log and so on when builds of one name
 // start in the same second.
 func createLog(dir, stem string) (*os.File, error) {
 	name := stem
 	for i := 2; ; i++ {
-		f, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
+		f, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err == nil || !os.IsExist(err) || i > 1000 {
 			return f, err
 		}

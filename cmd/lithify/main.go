@@ -66,7 +66,7 @@ func programNamed(name string) (program, bool) {
 // laterMain stands in for a program that a later version has.
 func laterMain(name string) program {
 	return func(_ context.Context, _, _ []string, _ io.Reader, _, stderr io.Writer) int {
-		return report(stderr, name, notYetf("%s", name), "")
+		return report(stderr, name, notYetf("%s", name), buildLog{})
 	}
 }
 
@@ -85,18 +85,24 @@ func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, st
 		return exitOK
 	case nil:
 	default:
-		return report(stderr, o.Command, err, "")
+		return report(stderr, o.Command, err, buildLog{})
+	}
+	// The build is a second run of this program, in namespaces of its own that
+	// die with it; the first only waits, so its context is not to end by signals.
+	code, inside, err := runner.Session{}.Enter(context.WithoutCancel(ctx))
+	if err != nil || !inside {
+		return max(code, report(stderr, o.Command, err, buildLog{}))
 	}
 	u, err := newUI(o, stdout, stderr)
 	if err != nil {
-		return report(stderr, o.Command, err, "")
+		return report(stderr, o.Command, err, buildLog{})
 	}
 	err = build(ctx, o, u)
 	if err != nil && ctx.Err() != nil {
 		err = interrupted{cause: context.Cause(ctx), err: err}
 	}
 	u.Close()
-	return report(io.MultiWriter(stderr, u.logOnly()), o.Command, err, u.LogPath())
+	return report(io.MultiWriter(stderr, u.logOnly()), o.Command, err, buildLog{u.LogPath(), u.Tail(20)})
 }
 
 // untilSignal gives a context that ends at the first signal to stop, with the

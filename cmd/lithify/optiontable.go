@@ -1,5 +1,7 @@
 package main
 
+import "strings"
+
 // option is one row of the table that the parser, the help and the completions
 // are made from.
 type option struct {
@@ -32,7 +34,7 @@ func whatOptions() []option {
 		{long: "output", short: "o", value: "NAME", env: "IMAGE_NAME", ours: true, set: setName,
 			help: "base name of the outputs, may be a path (image)"},
 		{long: "formats", short: "t", value: "LIST", ours: true, set: setFormats,
-			help: "formats, separated by commas: qcow2, raw, tar, docker (qcow2)"},
+			help: "formats, separated by commas: " + strings.Join(formatNames(), ", ") + " (qcow2)"},
 		{long: "packages", short: "p", value: "LIST", ours: true, set: setPackages,
 			help: "more packages to install, separated by commas; may be repeated"},
 		{long: "skip-base", short: "n", env: "SKIP_BASE", ours: true, set: setSkipBase, fromEnv: envSkipBase,

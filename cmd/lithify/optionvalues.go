@@ -5,12 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-// Formats that work, and words of DIB and qemu-img that will.
-var (
-	formatsNow   = []string{"qcow2", "raw", "tar", "docker"}
-	formatsLater = []string{"vhd", "tgz", "aci", "squashfs", "vmdk", "vdi", "vhdx", "vpc", "qed", "ova", "oci", "iso"}
+	"github.com/lithify/lithify/convert"
 )
 
 func setArch(o *Options, where, v string) error {
@@ -36,22 +32,27 @@ func setName(o *Options, where, v string) error {
 func setFormats(o *Options, where, v string) error {
 	var formats []string
 	for _, word := range splitList(v) {
-		switch {
-		case slices.Contains(formats, word):
-		case slices.Contains(formatsNow, word):
-			formats = append(formats, word)
-		case slices.Contains(formatsLater, word):
-			return notYetf("%s: format %s", where, word)
-		default:
-			return usagef("%s: unknown format %q%s; formats are %s", where, word,
-				didYouMean(word, formatsNow), orList(formatsNow))
+		f, err := convert.Lookup(word)
+		if err != nil {
+			return usagef("%s: %w", where, err)
+		}
+		if !slices.Contains(formats, f.Name) {
+			formats = append(formats, f.Name)
 		}
 	}
 	if len(formats) == 0 {
-		return usagef("%s: no format in %q; formats are %s", where, v, orList(formatsNow))
+		return usagef("%s: no format in %q; formats are %s", where, v, orList(formatNames()))
 	}
 	o.Formats = formats
 	return nil
+}
+
+func formatNames() []string {
+	var names []string
+	for _, f := range convert.Formats() {
+		names = append(names, f.Name)
+	}
+	return names
 }
 
 func setPackages(o *Options, where, v string) error {

@@ -117,9 +117,10 @@ type output struct {
 	done   bool
 }
 
-// New makes the output NAME.suffix, empty, under a name that nobody sees.
+// New makes the output NAME with the suffix (".raw"), empty, under a name that
+// nobody sees.
 func (f *outputFolder) New(suffix string) (*output, error) {
-	path := f.base + "." + suffix
+	path := f.base + suffix
 	file, err := os.OpenFile(filepath.Join(f.dir, filepath.Base(path)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("creating %q: %w", path, err)

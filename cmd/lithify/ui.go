@@ -21,6 +21,7 @@ type ui struct {
 	stderr io.Writer
 	screen screen
 	showIt bool // hook output goes to the screen too
+	debug  bool // what libraries say at level debug goes into the log
 
 	mu      sync.Mutex
 	log     *os.File
@@ -56,7 +57,7 @@ func newUI(o Options, stdout, stderr io.Writer) (*ui, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &ui{now: time.Now, stderr: stderr, log: log}
+	u := &ui{now: time.Now, stderr: stderr, log: log, debug: o.Trace > 0}
 	u.screen, u.showIt = newScreen(o, stdout, u.now)
 	if o.Environment["DIB_QUIET"] != "1" {
 		fmt.Fprintf(stdout, "log: %s\n", u.LogPath())
@@ -88,7 +89,7 @@ func (u *ui) Stage(name string) func(err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.record("== " + name)
-	u.screen.begin(name, name)
+	u.screen.begin(name, "== "+name)
 	return func(err error) { u.endStage(name, start, err) }
 }
 
@@ -207,9 +208,9 @@ func (u *ui) flush() {
 
 // Logger is for packages that are silent but for their logger. Its lines go to
 // the log; those of level debug only when -x was given.
-func (u *ui) Logger(trace int) *slog.Logger {
+func (u *ui) Logger() *slog.Logger {
 	level := slog.LevelInfo
-	if trace > 0 {
+	if u.debug {
 		level = slog.LevelDebug
 	}
 	return slog.New(slog.NewTextHandler(u.logOnly(), &slog.HandlerOptions{
