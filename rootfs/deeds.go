@@ -169,8 +169,11 @@ func keepsResolvConf(t *os.Root) (bool, error) {
 	}
 	defer f.Close()
 	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
-	return err == nil && flags&unix.FS_IMMUTABLE_FL != 0, nil
+	return err == nil && flags&immutable != 0, nil
 }
+
+// immutable is FS_IMMUTABLE_FL of linux/fs.h.
+const immutable = 0x10
 
 func removeIfThere(t *os.Root, name string) error {
 	if err := t.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -25,7 +25,7 @@ func (b *Builder) ask(ctx context.Context) (inputs, error) {
 	}
 	var hooks []elements.File
 	for _, f := range b.o.Hooks.Files() {
-		if under(f.Path, cacheKeys) && elements.Eligible(filepath.Base(f.Path), f.Mode, "") {
+		if under(f.Path, cacheKeys) && elements.Eligible(filepath.Base(f.Path), f.Mode, nil) {
 			hooks = append(hooks, f)
 		}
 	}
@@ -98,17 +98,21 @@ func keep(path string, data []byte) error {
 // once, on the host, before anything is planned: what it makes of the caller's
 // variables is part of the keys.
 func (b *Builder) source(ctx context.Context) (Environment, error) {
-	files := b.o.Hooks.EnvironmentFiles()
+	files, warnings := b.o.Hooks.EnvironmentFiles()
+	for _, w := range warnings {
+		b.o.Logger.Warn(w)
+	}
 	given := b.o.Environment
 	if len(files) == 0 {
 		return given.with(nil), nil
 	}
 	var out, complaint bytes.Buffer
 	env := given.with(Environment{"PATH": b.dirs.outsidePath(given["PATH"]), "LC_ALL": "C"})
-	err := runner.Run(ctx, runner.Command{Args: elements.SourceScript(b.dirs.hooks(), files), Env: env.list(),
-		Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
+	// The script writes to descriptor 3; what the files print goes the way of complaints.
+	args := append([]string{"bash", "-c", `exec "$@" 3>&1 >&2`, "source"}, elements.SourceScript(b.dirs.hooks(), files)...)
+	err := runner.Run(ctx, runner.Command{Args: args, Env: env.list(), Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
 	if err != nil {
-		return nil, fmt.Errorf("sourcing environment.d: %w: %s", err, bytes.TrimSpace(complaint.Bytes()))
+		return nil, fmt.Errorf("sourcing environment.d: %w: %s", err, lastLine(complaint.Bytes()))
 	}
 	sourced, err := elements.ParseEnvironment(out.Bytes())
 	if err != nil {
@@ -119,4 +123,10 @@ func (b *Builder) source(ctx context.Context) (Environment, error) {
 		delete(result, shell)
 	}
 	return result, nil
+}
+
+// lastLine is the end of a command's complaint: the rest is a trace.
+func lastLine(text []byte) []byte {
+	text = bytes.TrimSpace(text)
+	return text[bytes.LastIndexByte(text, '\n')+1:]
 }

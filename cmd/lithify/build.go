@@ -3,9 +3,61 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 )
 
-// build makes what o asks for.
-func build(ctx context.Context, o Options, u *ui) error {
-	return errors.New("the pipeline is not written yet")
+// build makes what o asks for. This is the whole way of an image:
+//
+//	resolve elements → check configuration, host, outputs → plan steps → open the store
+//	→ build the tree (resuming) → create the disks from it → write all formats → publish
+func build(ctx context.Context, o Options, u *ui) (err error) {
+	began := time.Now()
+	j := &job{o: o, ui: u}
+	defer func() { err = errors.Join(err, j.close()) }()
+	for _, stage := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"checking", j.check},
+		{"planning", j.plan},
+		{"building the tree", j.buildTree},
+		{"creating the disk", j.createDisks},
+		{"writing outputs", j.writeOutputs},
+		{"publishing", j.publish},
+	} {
+		if j.upToDate {
+			break
+		}
+		done := u.Stage(stage.name)
+		err := stage.do(ctx)
+		done(err)
+		if err != nil {
+			return err
+		}
+	}
+	j.summarise(time.Since(began))
+	return nil
+}
+
+// summarise says what there is now.
+func (j *job) summarise(took time.Duration) {
+	arch := ""
+	if j.bootable() {
+		arch = j.o.Arch
+	}
+	j.ui.Summary(Summary{Files: j.files, Reused: j.reused, Ran: j.ran, Took: took, Arch: arch})
+}
+
+// close lets go of everything in reverse.
+func (j *job) close() error {
+	var errs []error
+	for i := len(j.undo) - 1; i >= 0; i-- {
+		errs = append(errs, j.undo[i]())
+	}
+	j.undo = nil
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cleaning up: %w", err)
+	}
+	return nil
 }

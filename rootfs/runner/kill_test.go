@@ -62,10 +62,10 @@ func killOne(t *testing.T, cmd *exec.Cmd, victim, mark, dir string, after time.D
 	time.Sleep(after)
 	pid := cmd.Process.Pid
 	if victim != "parent" {
-		pid = childOf(t, pid)
+		pid = childOf(t, pid, sessionInitName)
 	}
 	if victim == "build" {
-		pid = childOf(t, pid)
+		pid = childOf(t, pid, cmd.Path)
 	}
 	kill(t, pid, syscall.SIGKILL)
 	if err := cmd.Wait(); err == nil {
@@ -85,19 +85,20 @@ func killOne(t *testing.T, cmd *exec.Cmd, victim, mark, dir string, after time.D
 	eventually(t, mark+": no mount, no loop device", func() bool { return !mounted(t, dir) && !looped(t, dir) })
 }
 
-// childOf waits for the one child of a process.
-func childOf(t *testing.T, pid int) int {
+// childOf waits for the child of a process that has that argv[0]. Between fork
+// and exec a child has its parent's, and newuidmap is a child, too.
+func childOf(t *testing.T, pid int, name string) int {
 	t.Helper()
 	child := 0
-	eventually(t, "a child", func() bool {
+	eventually(t, "a child "+name, func() bool {
 		processes(t, func(dir string) bool {
-			stat, _ := os.ReadFile(dir + "/stat")
 			var ppid int
+			stat, _ := os.ReadFile(dir + "/stat")
 			_, rest, _ := strings.Cut(string(stat), ") ")
-			if n, _ := fmt.Sscanf(rest[min(len(rest), 2):], "%d", &ppid); n == 1 && ppid == pid {
-				if cmdline, _ := os.ReadFile(dir + "/cmdline"); !strings.Contains(string(cmdline), "newuidmap") && !strings.Contains(string(cmdline), "newgidmap") {
-					fmt.Sscan(filepath.Base(dir), &child)
-				}
+			_, err := fmt.Sscanf(rest, "%1s %d", new(string), &ppid)
+			cmdline, _ := os.ReadFile(dir + "/cmdline")
+			if err == nil && ppid == pid && strings.HasPrefix(string(cmdline), name+"\x00") {
+				_, _ = fmt.Sscan(filepath.Base(dir), &child)
 			}
 			return false
 		})

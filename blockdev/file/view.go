@@ -1,0 +1,122 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// view is one file system's part of the tree, as a folder: the tree below its
+// mount point, with empty folders over the mount points of other file systems.
+type view struct {
+	dir  string
+	undo undo
+}
+
+func (d *disk) newView(mountPoint string) (*view, error) {
+	v := &view{}
+	dir, err := os.MkdirTemp(d.work, "view-")
+	if err != nil {
+		return v, err
+	}
+	v.undo.push(func() error { return os.Remove(dir) })
+	if err := v.bind(filepath.Join(d.tree.Dir, mountPoint), dir); err != nil {
+		return v, err
+	}
+	v.dir = dir
+	for _, f := range d.plan.FileSystems {
+		below, found := strings.CutPrefix(f.MountPoint, strings.TrimSuffix(mountPoint, "/")+"/")
+		if !found || below == "" || d.covered(mountPoint, f.MountPoint) {
+			continue
+		}
+		if err := v.cover(d.work, below); err != nil {
+			return v, err
+		}
+	}
+	return v, nil
+}
+
+// covered says whether a mount point lies below another one that is below base:
+// then it is hidden already.
+func (d *disk) covered(base, mountPoint string) bool {
+	for _, f := range d.plan.FileSystems {
+		mp := f.MountPoint
+		if mp != "" && mp != base && mp != mountPoint && len(mp) > len(base) && strings.HasPrefix(mountPoint, mp+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// bind makes from visible at to. The bind is private: nothing of it is seen in
+// other namespaces, and unmounting it unmounts nothing else.
+func (v *view) bind(from, to string) error {
+	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("binding %q to %q: %w", from, to, err)
+	}
+	v.undo.push(func() error {
+		if err := unix.Unmount(to, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("letting go of %q: %w", to, err)
+		}
+		return nil
+	})
+	return unix.Mount("", to, "", unix.MS_PRIVATE, "")
+}
+
+// cover lays an empty folder like the one at below over it.
+func (v *view) cover(work, below string) error {
+	at := filepath.Join(v.dir, below)
+	empty, err := os.MkdirTemp(work, "empty-")
+	if err != nil {
+		return err
+	}
+	v.undo.push(func() error { return os.Remove(empty) })
+	if err := likeFolder(at, empty); err != nil {
+		return fmt.Errorf("copying the attributes of %q: %w", at, err)
+	}
+	return v.bind(empty, at)
+}
+
+// likeFolder gives the folder to the owner, mode, attributes and times of from.
+func likeFolder(from, to string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(from, &st); err != nil {
+		return err
+	}
+	attrs, err := attributes(from)
+	if err != nil {
+		return err
+	}
+	errs := []error{unix.Chown(to, int(st.Uid), int(st.Gid)), unix.Chmod(to, st.Mode&0o7777)}
+	for name, value := range attrs {
+		errs = append(errs, unix.Lsetxattr(to, name, value, 0))
+	}
+	errs = append(errs, unix.UtimesNanoAt(unix.AT_FDCWD, to, []unix.Timespec{st.Atim, st.Mtim}, 0))
+	return errors.Join(errs...)
+}
+
+// attributes reads the extended attributes of a file, not following links.
+func attributes(path string) (map[string][]byte, error) {
+	list := make([]byte, 64<<10)
+	n, err := unix.Llistxattr(path, list)
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]byte{}
+	for _, name := range strings.FieldsFunc(string(list[:n]), func(r rune) bool { return r == 0 }) {
+		value := make([]byte, 64<<10)
+		n, err := unix.Lgetxattr(path, name, value)
+		if err != nil {
+			return nil, fmt.Errorf("reading attribute %q: %w", name, err)
+		}
+		out[name] = value[:n]
+	}
+	return out, nil
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/boot"
+	"github.com/lithify/lithify/blockdev/file"
+	"github.com/lithify/lithify/blockdev/loop"
+	"github.com/lithify/lithify/rootfs/runner"
+	"golang.org/x/sys/unix"
+)
+
+// createDisks lays the tree out on raw disks, with boot code.
+func (j *job) createDisks(ctx context.Context) error {
+	if !j.needsDisk() {
+		return nil
+	}
+	j.graph.Identify(string(j.result.Seed))
+	content, err := blockdev.Measure(ctx, j.tree, j.graph.MountPoints())
+	if err != nil {
+		return err
+	}
+	if err := blockdev.MakeMountPoints(j.tree, j.graph.MountPoints()); err != nil {
+		return err
+	}
+	err = j.createDisk(ctx, content, false)
+	var full *blockdev.NoSpaceError
+	if errors.As(err, &full) && !full.Explicit {
+		j.ui.Warn("a computed size was too small: trying once more with half as much again")
+		err = j.createDisk(ctx, content, true)
+	}
+	return err
+}
+
+func (j *job) createDisk(ctx context.Context, content map[string]blockdev.Content, grow bool) error {
+	plan, err := j.graph.Layout(content, blockdev.Request{ImageSize: j.o.ImageSize, ExtraSize: j.o.ImageExtraSize, Grow: grow})
+	if err != nil {
+		return err
+	}
+	images, err := j.imageFolder(plan)
+	if err != nil {
+		return err
+	}
+	disk, err := j.backend(images).Create(ctx, j.graph, plan, blockdev.Tree{Dir: j.tree, Time: j.o.Epoch})
+	if err != nil {
+		return err
+	}
+	if err := disk.Commit(ctx); err != nil {
+		return errors.Join(err, disk.Close())
+	}
+	j.disks, j.diskPlan = disk, plan
+	return j.placeBootCode(ctx)
+}
+
+// placeBootCode puts GRUB's own sectors onto the disk that carries /.
+func (j *job) placeBootCode(ctx context.Context) error {
+	root, err := j.graph.RootDisk()
+	if err != nil {
+		return err
+	}
+	placed, err := boot.Place(ctx, j.disks.Images()[root.Name()], boot.LayoutOf(j.graph), j.tree)
+	if err != nil {
+		return fmt.Errorf("making disk %q boot: %w", root.Name(), err)
+	}
+	if !placed && j.bootable() {
+		j.ui.Warn("no boot code was written: the tree has no GRUB image for this disk")
+	}
+	return nil
+}
+
+// backend is the loop back end for root where loop devices work, unless the
+// user says otherwise; the file back end for everybody else.
+func (j *job) backend(images string) blockdev.Backend {
+	name := j.o.Backend
+	if name == "auto" {
+		name = "file"
+		if !runner.InUserNamespace() && os.Geteuid() == 0 && loop.Available() == nil {
+			name = "loop"
+		}
+	}
+	if name == "loop" {
+		return &loop.Backend{Dir: images, Work: filepath.Join(j.work, "disk"), Logger: j.ui.Logger()}
+	}
+	return &file.Backend{Dir: images, Work: filepath.Join(j.work, "disk"), Logger: j.ui.Logger()}
+}
+
+// imageFolder is where raw disks are made: in memory when that is allowed, the
+// machine has as much as asked for, and the content fits well.
+func (j *job) imageFolder(plan *blockdev.Plan) (string, error) {
+	dir := filepath.Join(j.work, "image")
+	if err := os.MkdirAll(filepath.Join(j.work, "disk"), 0o755); err != nil {
+		return "", err
+	}
+	total, available, err := memory()
+	if err != nil || j.o.NoTmpfs || total < 2*j.o.MinTmpfs {
+		return dir, os.MkdirAll(dir, 0o755)
+	}
+	var need int64
+	for _, f := range plan.FileSystems {
+		need += f.Content.Bytes + f.Size/16 // inode tables, journal
+	}
+	need += need / 4
+	if need > available/2 {
+		return dir, os.MkdirAll(dir, 0o755)
+	}
+	dir += "-memory"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	if isMounted(dir) {
+		return dir, nil // the second try of a disk that grew
+	}
+	if err := unix.Mount("lithify", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=0755,size=%d", available/2)); err != nil {
+		return "", fmt.Errorf("mounting a tmpfs for the disk: %w", err)
+	}
+	j.undo = append(j.undo, func() error { return unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir, nil
+}
+
+func isMounted(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && fs.Type == unix.TMPFS_MAGIC && !sameDevice(dir, filepath.Dir(dir))
+}
+
+func sameDevice(a, b string) bool {
+	var x, y unix.Stat_t
+	return unix.Stat(a, &x) == nil && unix.Stat(b, &y) == nil && x.Dev == y.Dev
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lithify/lithify/rootfs"
+)
+
+// contractEnvironment is what elements may find in their environment: the
+// caller's variables and those that diskimage-builder's contract promises.
+// Which of them a hook really gets, and which are keyed, is package rootfs'.
+func contractEnvironment(j *job) rootfs.Environment {
+	o, env := j.o, rootfs.Environment(maps.Clone(j.o.Environment))
+	var names []string
+	for _, e := range j.elements {
+		names = append(names, e.Name)
+	}
+	maps.Copy(env, rootfs.Environment{
+		"ARCH": o.Arch, "IMAGE_NAME": o.Name, "IMAGE_TYPE": "qcow2", "FS_TYPE": o.FSType, "LC_ALL": "C",
+		"DIB_ARGS": strings.Join(o.Args, " "), "DIB_ENV": dumpDIB(o.Environment),
+		"DIB_IMAGE_CACHE": o.ImageCache, "DIB_LOCKFILES": o.LockFiles,
+		"DIB_OFFLINE": flag(o.Offline, ""), "DIB_NO_TMPFS": flag(o.NoTmpfs, "0"),
+		"DIB_MIN_TMPFS":   strconv.FormatInt(o.MinTmpfs/gib, 10),
+		"DIB_DEBUG_TRACE": strconv.Itoa(o.Trace), "DIB_CHECKSUM": strings.Join(o.Checksums, ","),
+		"DIB_DEFAULT_INSTALLTYPE": o.InstallType,
+		"ELEMENTS_PATH":           strings.Join(o.ElementsPath, ":"),
+		"IMAGE_ELEMENT":           strings.Join(names, " "), "IMAGE_ELEMENT_YAML": elementPaths(j),
+		"DIB_ROOT_LABEL": j.graph.RootLabel(), "DIB_ROOT_FSTYPE": j.graph.RootFSType(), "DIB_BOOT_LABEL": j.graph.BootLabel(),
+		"DIB_MOUNTPOINTS": strings.Join(j.graph.MountPoints(), "|"),
+	})
+	return env
+}
+
+func flag(on bool, off string) string {
+	if on {
+		return "1"
+	}
+	return off
+}
+
+func elementPaths(j *job) string {
+	var b strings.Builder
+	for _, e := range j.elements {
+		fmt.Fprintf(&b, "%s: %s\n", e.Name, e.Path)
+	}
+	return b.String()
+}
+
+// dumpDIB lists the caller's DIB_ variables as the shell declares them. Values
+// whose names say that they are secret are left out: the list goes beside
+// images.
+func dumpDIB(env map[string]string) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if !strings.HasPrefix(name, "DIB_") {
+			continue
+		}
+		value := env[name]
+		if isSecret(name) {
+			value = "***"
+		}
+		fmt.Fprintf(&b, "declare -x %s=%s\n", name, strconv.Quote(value))
+	}
+	return b.String()
+}
+
+func isSecret(name string) bool {
+	for _, word := range []string{"PASS", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "_KEY"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
+}

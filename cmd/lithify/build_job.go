@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/boot"
+	"github.com/lithify/lithify/convert"
+	"github.com/lithify/lithify/elements"
+	"github.com/lithify/lithify/oci"
+	"github.com/lithify/lithify/rootfs"
+	"github.com/lithify/lithify/rootfs/runner"
+)
+
+// job is one build on its way.
+type job struct {
+	o    Options
+	ui   *ui
+	undo []func() error // in order of the deeds
+
+	elements []elements.Element
+	hooks    *elements.Tree
+	graph    *blockdev.Graph
+	formats  []convert.Format
+	format   convert.FormatOptions
+
+	work    string
+	store   *oci.Store
+	records outputRecords
+	outputs *outputFolder
+	builder *rootfs.Builder
+
+	upToDate    bool
+	key         string // what the outputs are made of
+	result      rootfs.Result
+	tree        string // the finished tree, mounted
+	disks       blockdev.Disk
+	diskPlan    *blockdev.Plan
+	made        []*output
+	files       []OutputFile
+	ran, reused int
+}
+
+// check finds every mistake that can be found before anything is built.
+func (j *job) check(ctx context.Context) error {
+	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.checkHost} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resolve finds the elements and merges their hooks.
+func (j *job) resolve() error {
+	library, err := elements.Open(strings.Join(j.o.ElementsPath, ":"))
+	if err != nil {
+		return err
+	}
+	names := elements.Assemble(j.o.Elements, elements.AssembleOptions{SkipBase: j.o.SkipBase, Arch: j.o.Arch})
+	if j.elements, err = library.Resolve(names...); err != nil {
+		return err
+	}
+	if j.hooks, err = elements.Merge(j.elements); err != nil {
+		return err
+	}
+	return j.hooks.LinkInstallTypes(j.installTypes())
+}
+
+func (j *job) installTypes() map[string]string {
+	types := maps.Clone(j.o.Environment)
+	types["DIB_DEFAULT_INSTALLTYPE"] = j.o.InstallType
+	return types
+}
+
+// configureDisks chooses the block-device configuration: the user's, an
+// element's, or the built-in one.
+func (j *job) configureDisks() error {
+	config, err := j.blockDevices()
+	if err != nil {
+		return err
+	}
+	shell, err := splitShell(j.o.MkfsOptions)
+	if err != nil {
+		return usagef("--mkfs-options: %w", err)
+	}
+	j.graph, err = config.Graph(blockdev.Defaults{
+		RootFSType: j.o.FSType, RootLabel: j.o.RootLabel, RootOptions: shell,
+		JournalMiB: int(j.o.JournalSize / mib), MaxOnlineResize: j.o.MaxOnlineResize,
+	})
+	return err
+}
+
+func (j *job) blockDevices() (blockdev.Config, error) {
+	if j.o.BlockDeviceConfig != "" {
+		c, err := blockdev.Parse([]byte(j.o.BlockDeviceConfig))
+		if err != nil {
+			return c, fmt.Errorf("%s: %w", j.o.BlockDeviceSource, err)
+		}
+		return c, nil
+	}
+	element, data, err := elements.BlockDeviceConfig(j.elements, j.o.Arch)
+	if err != nil {
+		return blockdev.Config{}, err
+	}
+	if data == nil {
+		return blockdev.Default(), nil
+	}
+	c, err := blockdev.Parse(data)
+	if err != nil {
+		return c, fmt.Errorf("block-device configuration of element %q: %w", element, err)
+	}
+	return c, nil
+}
+
+func (j *job) chooseFormats() error {
+	var options []string
+	for _, name := range slices.Sorted(maps.Keys(j.o.QemuImgOptions)) {
+		options = append(options, name+"="+j.o.QemuImgOptions[name])
+	}
+	for _, name := range j.o.Formats {
+		f, err := convert.Lookup(name)
+		if err != nil {
+			return usagef("-t: %w", err)
+		}
+		j.formats = append(j.formats, f)
+		if name == "qcow2" {
+			if j.format, err = convert.ParseOptions(name, strings.Join(options, ",")); err != nil {
+				return usagef("--qemu-img-options: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (j *job) needsDisk() bool {
+	return slices.ContainsFunc(j.formats, func(f convert.Format) bool { return f.NeedsDisk })
+}
+
+// bootable says whether a disk is made that has a boot loader.
+func (j *job) bootable() bool {
+	return j.needsDisk() && slices.ContainsFunc(j.elements, func(e elements.Element) bool { return e.Name == "vm" })
+}
+
+// checkHost looks for the programs that this build will call.
+func (j *job) checkHost() error {
+	needs := []string{"bash"}
+	for _, e := range j.elements {
+		if e.Name == "debootstrap" {
+			needs = append(needs, "mmdebstrap|debootstrap")
+		}
+	}
+	if j.needsDisk() {
+		if _, err := j.graph.Root(); err != nil {
+			return usagef("%w", err)
+		}
+		needs = append(needs, "mke2fs")
+	}
+	return checkHostTools(j.o, needs...)
+}
+
+// storeRoot is where this user's layers are.
+func storeRoot(env map[string]string) string {
+	if dir := env["LITHIFY_STORE"]; dir != "" {
+		return dir
+	}
+	if os.Geteuid() == 0 && !runner.InUserNamespace() {
+		return "/var/lib/lithify"
+	}
+	if dir := env["XDG_DATA_HOME"]; filepath.IsAbs(dir) {
+		return filepath.Join(dir, "lithify")
+	}
+	return filepath.Join(env["HOME"], ".local/share/lithify")
+}
+
+// plan opens the store, plans the steps and finds out whether the outputs that
+// are there already are what they would become.
+func (j *job) plan(ctx context.Context) error {
+	root := storeRoot(j.o.Environment)
+	j.records = outputRecords{Dir: filepath.Join(root, "outputs")}
+	work, remove, err := newWork(j.o.TmpDir)
+	if err != nil {
+		return err
+	}
+	j.work, j.undo = work, append(j.undo, remove)
+	if j.store, err = oci.Open(ctx, oci.Options{Root: root}); err != nil {
+		return err
+	}
+	j.undo = append(j.undo, j.store.Close)
+	options, err := j.treeOptions(root)
+	if err != nil {
+		return err
+	}
+	if j.builder, err = rootfs.New(ctx, options); err != nil {
+		return err
+	}
+	intent, err := j.builder.Intent()
+	if err != nil {
+		return err
+	}
+	j.key = j.outputKey(intent)
+	if j.outputs, err = openOutputs(ctx, j.o.Name, j.o.Overwrite, func() { j.ui.Warn("another build makes outputs of this name: waiting for it") }); err != nil {
+		return err
+	}
+	j.undo = append(j.undo, j.outputs.Close)
+	return j.lookForOutputs()
+}
+
+func (j *job) treeOptions(store string) (rootfs.Options, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return rootfs.Options{}, fmt.Errorf("finding this program: %w", err)
+	}
+	var covers []rootfs.Cover
+	for _, c := range boot.Covers() {
+		covers = append(covers, rootfs.Cover{Target: c.Target, Command: c.Command})
+	}
+	resolv, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		resolv = []byte("nameserver 8.8.8.8\n") // as the contract has it
+	}
+	o := rootfs.Options{
+		Store: j.store, Elements: j.elements, Hooks: j.hooks, Environment: contractEnvironment(j), Packages: j.o.Packages,
+		Work: j.work, Binary: program, Commands: targetCommands(), Covers: covers, ResolvConf: resolv,
+		Epoch: j.o.Epoch, MaxAge: j.o.MaxAge, Fresh: j.o.NoLayers, Offline: j.o.Offline,
+		Answers: filepath.Join(store, "answers"), Output: j.ui.Log(), Observe: j.observer(), Logger: j.ui.Logger(),
+	}
+	if j.needsDisk() {
+		o.Fingerprint, o.Disk = j.graph.Fingerprint(), j.layoutFor
+	}
+	return o, nil
+}
+
+// layoutFor gives what hooks learn of the disk, with ids derived from seed.
+func (j *job) layoutFor(seed rootfs.Key) (string, []byte, error) {
+	j.graph.Identify(string(seed))
+	text, err := json.Marshal(boot.LayoutOf(j.graph))
+	return j.graph.Fstab(), text, err
+}
+
+// observer turns the builder's events into lines.
+func (j *job) observer() func(rootfs.Event) {
+	var done func(error)
+	return func(e rootfs.Event) {
+		switch {
+		case e.Reused:
+			j.reused++
+			j.ui.Hook(e.Phase, e.Element, e.Name, true)
+		case e.Done:
+			j.ran++
+			if done != nil {
+				done(nil)
+			}
+			done = nil
+		default:
+			done = j.ui.Hook(e.Phase, e.Element, e.Name, false)
+		}
+	}
+}
+
+// outputVersion is raised by hand when equal trees and plans give other outputs.
+const outputVersion = "1"
+
+// outputKey names everything that the outputs depend on.
+func (j *job) outputKey(intent rootfs.Key) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %q %v %v %v %d %d %t\n", outputVersion, intent, j.graph.Fingerprint(), j.o.Formats, j.format,
+		j.o.Uncompressed, j.o.ImageSize, j.o.ImageExtraSize, j.o.HasExtraSize)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// buildTree makes or finds the finished tree and mounts it.
+func (j *job) buildTree(ctx context.Context) error {
+	res, err := j.builder.Run(ctx)
+	if err != nil {
+		return err
+	}
+	j.result = res
+	c, err := j.store.Scratch(ctx, res.Layer)
+	if err != nil {
+		return err
+	}
+	j.undo = append(j.undo, c.Close)
+	j.tree = c.Dir()
+	return nil
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const workPrefix = "lithify-build-"
+
+// newWork makes the folder of this build below parent, and removes those that
+// dead builds left: a living one holds a lock on its folder. Mounts are no part
+// of it: they went with the dead build's namespaces.
+func newWork(parent string) (dir string, remove func() error, err error) {
+	if err := removeDeadWork(parent); err != nil {
+		return "", nil, err
+	}
+	if dir, err = os.MkdirTemp(parent, workPrefix); err != nil {
+		return "", nil, fmt.Errorf("making a work folder: %w; TMPDIR names another place", err)
+	}
+	lock, err := os.Open(dir)
+	if err == nil {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
+		return "", nil, errors.Join(fmt.Errorf("locking work folder %q: %w", dir, err), os.RemoveAll(dir))
+	}
+	return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Close()) }, nil
+}
+
+func removeDeadWork(parent string) error {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return fmt.Errorf("looking for work folders of dead builds: %w; TMPDIR names another place", err)
+	}
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), workPrefix) {
+			if err := removeIfDead(filepath.Join(parent, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeIfDead removes a work folder whose lock nobody holds. Another user's
+// is that user's to remove.
+func removeIfDead(dir string) error {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("opening work folder %q: %w", dir, err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || int(st.Uid) != os.Geteuid() {
+		return err
+	}
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return nil // alive
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("removing what a dead build left: %w", err)
+	}
+	return nil
+}
+
+// memory gives the machine's memory and what of it is free for a build, in
+// bytes, with the limit of the control group where there is one.
+func memory() (total, available int64, err error) {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 {
+			continue
+		}
+		n, _ := strconv.ParseInt(fields[1], 10, 64)
+		switch fields[0] {
+		case "MemTotal:":
+			total = n * kib
+		case "MemAvailable:":
+			available = n * kib
+		}
+	}
+	return total, min(available, groupLimit()), lines.Err()
+}
+
+// groupLimit is what the control group still allows; very much without one.
+func groupLimit() int64 {
+	limit, err := readInt("/sys/fs/cgroup/memory.max")
+	if err != nil {
+		return math.MaxInt64
+	}
+	used, err := readInt("/sys/fs/cgroup/memory.current")
+	if err != nil {
+		return limit
+	}
+	return max(0, limit-used)
+}
+
+func readInt(path string) (int64, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+}
