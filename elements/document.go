@@ -176,6 +176,9 @@ func parseYAML(data []byte) (v value, err error) {
 			v, err = value{}, fmt.Errorf("reading YAML: %v", p)
 		}
 	}()
+	if err := checkNesting(data); err != nil {
+		return value{}, err
+	}
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return value{}, explainYAML(err)
@@ -194,6 +197,33 @@ func parseYAML(data []byte) (v value, err error) {
 		return r.value(bodies[0], deepest)
 	}
 	return value{}, fmt.Errorf("line %d: a second document begins; one is allowed", lineOf(bodies[1]))
+}
+
+// checkNesting refuses what the YAML parser needs minutes for: it recurses, and
+// its time grows with the square of the depth. Brackets in comments and texts
+// count too; nobody writes that many.
+func checkNesting(data []byte) error {
+	open, number := 0, 0
+	for line := range bytes.Lines(data) {
+		number++
+		open += bytes.Count(line, []byte("[")) + bytes.Count(line, []byte("{"))
+		if open > 4*deepest || prefixes(line) > 4*deepest {
+			return fmt.Errorf("line %d: %w", number, errTooDeep)
+		}
+		open = max(0, open-bytes.Count(line, []byte("]"))-bytes.Count(line, []byte("}")))
+	}
+	return nil
+}
+
+// prefixes counts the marks of lists, keys, tags and anchors that a line has.
+func prefixes(line []byte) int {
+	n := 0
+	for _, w := range bytes.Fields(line) {
+		if bytes.IndexByte([]byte("-?!&"), w[0]) >= 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func explainYAML(err error) error {
