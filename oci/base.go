@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,6 +14,7 @@ import (
 	nettypes "github.com/containers/common/libnetwork/types"
 	is "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/lithify/lithify/rootfs"
@@ -88,7 +90,11 @@ func (s *Store) makeBase(ctx context.Context) (id string, err error) {
 	epoch := time.Unix(0, 0).UTC()
 	opts := s.commitOptions(epoch)
 	opts.HistoryTimestamp, opts.SourceDateEpoch = &epoch, nil // the layer's times too
-	image, _, _, err := b.Commit(ctx, ref, opts)
+	var image string
+	err = withTempDir(s.work, func() error {
+		image, _, _, err = b.Commit(ctx, ref, opts)
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("committing an empty image: %w", err)
 	}
@@ -120,6 +126,9 @@ func (s *Store) newBuilder(ctx context.Context, what string) (*buildah.Builder, 
 		SystemContext:       s.systemContext(policy),
 		CommonBuildOpts:     &buildah.CommonBuildOptions{},
 		Format:              buildah.OCIv1ImageManifest,
+		Logger:              &logrus.Logger{Out: io.Discard, Formatter: &logrus.TextFormatter{}},
+
+		PreserveBaseImageAnns: true, // else an empty annotation about a base is added
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making a scratch container: %w", err)

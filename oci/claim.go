@@ -80,6 +80,7 @@ func (c *claim) seal(ctx context.Context, id string, rec rootfs.Record) error {
 	if err := c.s.hold(ctx, id); err != nil {
 		return err
 	}
+	folds := c.s.foldsToSave(chain)
 	if err := c.s.sync(); err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (c *claim) seal(ctx context.Context, id string, rec rootfs.Record) error {
 		delete(c.s.fresh, below)
 	}
 	c.s.mu.Unlock()
-	return c.s.saveFolds()
+	return c.s.saveFolds(folds)
 }
 
 // Close implements rootfs.Claim.

@@ -17,7 +17,8 @@ type container struct {
 	s      *Store
 	claim  *claim
 	id     string
-	parent string
+	parent string // what the caller named
+	below  string // what it stands on: parent, or a fold of it
 	dir    string
 
 	mu   sync.Mutex
@@ -42,7 +43,7 @@ func (s *Store) newContainer(ctx context.Context, cl *claim, parent rootfs.Layer
 	if err != nil {
 		return nil, err
 	}
-	c := &container{s: s, claim: cl, id: newID(), parent: parent.ID()}
+	c := &container{s: s, claim: cl, id: newID(), parent: parent.ID(), below: below}
 	s.mu.Lock()
 	s.fresh[c.id] = &freshOne{claim: cl, mounted: true}
 	s.containers[c] = true

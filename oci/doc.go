@@ -14,7 +14,7 @@
 //	ROOT/lithify/base.json             which layer is the empty base
 //	ROOT/lithify/records/KEY.json      one sealed step each; the mtime is the last use
 //	ROOT/lithify/folds/LAYER.json      the layer that stands for LAYER's whole stack
-//	ROOT/lithify/links/LAYER.json      hard links inside LAYER (can be made again)
+//	ROOT/lithify/info/LAYER.json       size and hard links of LAYER (can be found again)
 //	ROOT/lithify/locks/                flock files: layer-ID, claim-KEY, format, base
 //	ROOT/lithify/run/NAME, NAME.lock   work and run root of one open store
 //

@@ -181,9 +181,5 @@ func (s *Store) deleteLayer(id string) error {
 	if err != nil {
 		return fmt.Errorf("removing layer %q: %w", id, err)
 	}
-	err = os.Remove(s.linksPath(id))
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
-	return errors.Join(err, s.letGo(id))
+	return errors.Join(s.dropInfo(id), s.letGo(id))
 }

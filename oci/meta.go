@@ -120,3 +120,7 @@ func copyFolderMeta(from, to string) error {
 	}
 	return setMeta(to, st, attrs)
 }
+
+func sameXattrs(a, b map[string][]byte) bool {
+	return maps.EqualFunc(a, b, bytes.Equal)
+}

@@ -50,10 +50,9 @@ type Store struct {
 	unsaved    map[string]bool   // keys of folded that are not on disk yet
 
 	foldMu sync.Mutex // one fold at a time
-	linkMu sync.Mutex
-	links  map[string][]linkGroup // layer ID → hard links inside the layer
 
-	lineMu sync.Mutex // serializes buildah's builders, which share names and state
+	infoMu sync.Mutex
+	infos  map[string]*layerInfo // by layer ID
 }
 
 var _ rootfs.Store = (*Store)(nil)
@@ -79,7 +78,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		root: root, dir: filepath.Join(root, "lithify"), log: opts.Logger, opened: time.Now(),
 		holds: map[string]*lock{}, chains: map[string][]string{}, fresh: map[string]*freshOne{},
 		containers: map[*container]bool{}, claims: map[*claim]bool{},
-		folded: map[string]string{}, unsaved: map[string]bool{}, links: map[string][]linkGroup{},
+		folded: map[string]string{}, unsaved: map[string]bool{}, infos: map[string]*layerInfo{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -117,7 +116,7 @@ func (s *Store) makeFolders() error {
 	if err := os.MkdirAll(s.root, 0o700); err != nil {
 		return err
 	}
-	for _, d := range []string{"records", "folds", "links", "locks", "run"} {
+	for _, d := range []string{"records", "folds", "info", "locks", "run"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, d), 0o700); err != nil {
 			return err
 		}

@@ -59,7 +59,7 @@ func (s *Store) dropOldFormat(path string, have int) error {
 		return fmt.Errorf("the store has the older format %d and a build of that format is running (%s): try again when it is done", have, run)
 	}
 	s.log.Info("the store has an older format: its layers are dropped and will be built anew", "have", have, "want", format)
-	for _, d := range []string{"records", "folds", "links"} {
+	for _, d := range []string{"records", "folds", "info"} {
 		full := filepath.Join(s.dir, d)
 		if err := errors.Join(os.RemoveAll(full), os.Mkdir(full, 0o700)); err != nil {
 			return err
@@ -287,10 +287,7 @@ func (s *Store) removeLocked(id string, l *lock) (bool, error) {
 		return false, errors.Join(fmt.Errorf("removing layer %q: %w", id, err), l.release())
 	}
 	s.log.Debug("removed a layer", "layer", id)
-	err = os.Remove(s.linksPath(id))
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
+	err = s.dropInfo(id)
 	s.mu.Lock()
 	delete(s.chains, id)
 	s.mu.Unlock()
