@@ -1,0 +1,253 @@
+package blockdevtest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/lithify/lithify/blockdev"
+)
+
+// Capabilities are what a back end can and need not do.
+type Capabilities struct {
+	Mounts  bool           // Disk.Dir has the file systems mounted and writable
+	Devices bool           // Disk.Devices names every disk and partition
+	Compare CompareOptions // what the copy may lose; justify it where you set it
+}
+
+// NewBackend makes a back end that keeps its files, and its images, below dir.
+type NewBackend func(t testing.TB, dir string) blockdev.Backend
+
+// Run runs the suite. It needs root: the tree has owners and devices, and the
+// kernel mounts the result.
+func Run(t *testing.T, newBackend NewBackend, can Capabilities) {
+	NeedRoot(t)
+	Need(t, "mke2fs", "e2fsck", "dumpe2fs", "sfdisk", "mount", "umount")
+	s := suite{newBackend: newBackend, can: can}
+	for _, l := range layouts {
+		t.Run("layout/"+l.name, func(t *testing.T) { s.layout(t, l) })
+	}
+	t.Run("full, explicit", s.fullExplicit)
+	t.Run("full, computed", s.fullComputed)
+	t.Run("closed", s.closed)
+	t.Run("cancelled", s.cancelled)
+}
+
+type suite struct {
+	newBackend NewBackend
+	can        Capabilities
+}
+
+// layout is one configuration that the suite makes.
+type layout struct {
+	name    string
+	config  string // "": the default
+	request blockdev.Request
+}
+
+const tableOfThree = `
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: mbr
+    partitions:
+    - {name: root, flags: [boot, primary], size: 50%, mkfs: {mount: {mount_point: /, fstab: {options: defaults, fsck-passno: 1}}}}
+    - {name: var, flags: [primary], size: 96MiB, mkfs: {type: ext4, label: var, opts: "-m 0  -O ^metadata_csum", mount: {mount_point: /var, fstab: {}}}}
+    - {name: srv, flags: [primary], size: 100%, mkfs: {type: ext4, uuid: 6d4c1b8e-3f0a-4c55-9d1b-0a4f5e2c7d11, mount: {mount_point: /srv, fstab: {options: "ro,noatime"}}}}
+`
+
+var layouts = []layout{
+	{name: "no table"},
+	{name: "no table, size given", request: blockdev.Request{ImageSize: 300 << 20}},
+	{name: "one partition", config: `
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: mbr
+    partitions:
+    - {name: root, flags: [boot, primary], size: 100%, mkfs: {mount: {mount_point: /, fstab: {fsck-passno: 1}}}}
+`},
+	{name: "three partitions", config: tableOfThree},
+	{name: "three partitions, size given", config: tableOfThree, request: blockdev.Request{ImageSize: 1 << 30}},
+	{name: "logical, nested mounts", config: `
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: mbr
+    align: 64KiB
+    partitions:
+    - {name: boot, flags: [boot, primary], size: 16MiB, mkfs: {type: ext2, mount: {mount_point: /boot}}}
+    - {name: root, size: 60%, mkfs: {mount: {mount_point: /}}}
+    - {name: log, size: 50%, mkfs: {type: ext3, mount: {mount_point: /var/log}}}
+    - {name: var, size: 100%, mkfs: {type: ext4, mount: {mount_point: /var}}}
+`},
+	{name: "two disks", config: `
+- local_loop: {name: image0, block_size: 4096, mkfs: {name: mkfs_root, mount: {mount_point: /}}}
+- local_loop: {name: data, size: 64MiB, mkfs: {type: ext4, mount: {mount_point: /srv}}}
+`},
+}
+
+// made is one run of a back end.
+type made struct {
+	graph *blockdev.Graph
+	plan  *blockdev.Plan
+	tree  string
+	disk  blockdev.Disk
+}
+
+func (s suite) graph(t *testing.T, config string) *blockdev.Graph {
+	t.Helper()
+	c := blockdev.Default()
+	if config != "" {
+		var err error
+		if c, err = blockdev.Parse([]byte(config)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, err := c.Graph(blockdev.Defaults{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Identify("blockdevtest")
+	return g
+}
+
+func (s suite) plan(t *testing.T, g *blockdev.Graph, tree string, r blockdev.Request) *blockdev.Plan {
+	t.Helper()
+	m, err := blockdev.Measure(t.Context(), tree, g.MountPoints())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := g.Layout(m, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (s suite) layout(t *testing.T, l layout) {
+	tree := t.TempDir()
+	NastyTree(t, tree)
+	g := s.graph(t, l.config)
+	p := s.plan(t, g, tree, l.request)
+	d, err := s.newBackend(t, t.TempDir()).Create(t.Context(), g, p, blockdev.Tree{Dir: tree})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := made{graph: g, plan: p, tree: tree, disk: d}
+	defer d.Close()
+	s.whileOpen(t, m)
+	if err := d.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Errorf("Close after Commit: %v", err)
+	}
+	judge(t, m, s.can.Compare)
+}
+
+// whileOpen checks what a disk shows before Commit.
+func (s suite) whileOpen(t *testing.T, m made) {
+	devices := m.disk.Devices()
+	for _, d := range m.plan.Disks {
+		if s.can.Devices && devices[d.Node] == "" {
+			t.Errorf("no device for disk %q: %v", d.Node, devices)
+		}
+		for _, p := range d.Partitions {
+			if s.can.Devices && p.Node != "" && devices[p.Node] == "" {
+				t.Errorf("no device for partition %q: %v", p.Node, devices)
+			}
+		}
+	}
+	if !s.can.Mounts {
+		return
+	}
+	compare(t, m.tree, m.disk.Dir(), m.plan, s.can.Compare)
+	// A hook's work must be in the image, in the tree it must not.
+	for _, dir := range []string{m.disk.Dir(), m.tree} {
+		if dir == m.tree {
+			if _, err := os.Lstat(filepath.Join(dir, "etc/hook")); err == nil {
+				t.Fatal("the tree was written to")
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "etc/hook"), []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameTimes(t, filepath.Join(m.tree, "etc"), filepath.Join(m.disk.Dir(), "etc"))
+	sameTimes(t, filepath.Join(m.tree, "etc/hook"), filepath.Join(m.disk.Dir(), "etc/hook"))
+}
+
+// fullExplicit: a size that the user gave never grows, and the message says so.
+func (s suite) fullExplicit(t *testing.T) { s.full(t, blockdev.Request{ImageSize: 200 << 20}, true) }
+
+// fullComputed: the same on a computed size says that it may.
+func (s suite) fullComputed(t *testing.T) { s.full(t, blockdev.Request{}, false) }
+
+// full lays out a small tree and then lets it grow beyond the plan.
+func (s suite) full(t *testing.T, r blockdev.Request, explicit bool) {
+	tree, dir := t.TempDir(), t.TempDir()
+	g := s.graph(t, "")
+	p := s.plan(t, g, tree, r)
+	f, err := os.Create(filepath.Join(tree, "big"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := make([]byte, 1<<20)
+	for i := range block {
+		block[i] = byte(i * 7)
+	}
+	for range 1 + p.FileSystems[0].Size>>20 {
+		if _, err := f.Write(block); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.newBackend(t, dir).Create(t.Context(), g, p, blockdev.Tree{Dir: tree})
+	var full *blockdev.NoSpaceError
+	if !errors.As(err, &full) || !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("a full file system gave %v", err)
+	}
+	if full.Explicit != explicit || full.MountPoint != "/" || full.Size != p.FileSystems[0].Size {
+		t.Errorf("error %+v", full)
+	}
+	nothingLeft(t, dir)
+}
+
+// closed: Close without Commit leaves nothing.
+func (s suite) closed(t *testing.T) {
+	tree, dir := t.TempDir(), t.TempDir()
+	g := s.graph(t, "")
+	p := s.plan(t, g, tree, blockdev.Request{})
+	d, err := s.newBackend(t, dir).Create(t.Context(), g, p, blockdev.Tree{Dir: tree})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Images()) != 1 {
+		t.Errorf("images %v", d.Images())
+	}
+	for range 2 {
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nothingLeft(t, dir)
+}
+
+// cancelled: nor does a build that is told to stop.
+func (s suite) cancelled(t *testing.T) {
+	tree, dir := t.TempDir(), t.TempDir()
+	g := s.graph(t, "")
+	p := s.plan(t, g, tree, blockdev.Request{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.newBackend(t, dir).Create(ctx, g, p, blockdev.Tree{Dir: tree}); err == nil {
+		t.Fatal("Create with a cancelled context made a disk")
+	}
+	nothingLeft(t, dir)
+}

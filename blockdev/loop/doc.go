@@ -1,0 +1,14 @@
+// Package loop is the back end for root: it makes the disks of a plan with loop
+// devices and kernel mounts.
+//
+// For each disk: a sparse file, the partition table written into it, one loop
+// device over the whole and one over each partition by offset and size limit
+// (the kernel need not read the table, and no device-mapper is asked for);
+// mke2fs on them; then, parents first, mount and copy what the tree has there.
+// Commit trims, unmounts and detaches; Close undoes everything.
+//
+// Loop devices clear themselves when their last user goes, so a build that is
+// killed in mount and PID namespaces of its own leaves none. Mounts are made
+// below the work folder only, in a private subtree. Boot code is not placed
+// here, and no file of the content is changed.
+package loop
