@@ -78,7 +78,7 @@ func countSignals() int {
 		select {
 		case s := <-c:
 			fmt.Println(s)
-		case <-time.After(700 * time.Millisecond):
+		case <-time.After(2 * time.Second):
 			return 0
 		}
 	}

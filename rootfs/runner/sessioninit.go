@@ -167,7 +167,7 @@ const (
 	// of the same.
 	witnessed = time.Second
 	// witnessWait is how long our own may come after that report.
-	witnessWait = 100 * time.Millisecond
+	witnessWait = 200 * time.Millisecond
 )
 
 // relay decides which of the signals that the parent got the build must still
