@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lithify/lithify/elements"
 )
 
 // applyEnvironment applies the variables that have an option, unless the option
@@ -43,7 +45,9 @@ func applyVariables(o *Options, logfile bool) error {
 	env := o.Environment
 	o.Quiet = logfile || o.LogFile != ""
 	o.LockFiles = firstNonEmpty(env["DIB_LOCKFILES"], o.LockFiles)
-	o.ElementsPath = strings.FieldsFunc(env["ELEMENTS_PATH"], func(r rune) bool { return r == ':' })
+	if path := env["ELEMENTS_PATH"]; path != "" {
+		o.ElementsPath = strings.Split(path, ":")
+	}
 	for _, read := range []func(*Options) error{
 		readSwitches, readFSType, readBlockDeviceConfig, readBlockSize, readEpoch,
 	} {
@@ -264,10 +268,8 @@ func checkFolders(o *Options) error {
 	if err := needFolder("the folder for work files (TMPDIR)", o.TmpDir); err != nil {
 		return err
 	}
-	for _, dir := range o.ElementsPath {
-		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			o.warnf("ELEMENTS_PATH: %q is no folder", dir)
-		}
+	if _, err := elements.Open(strings.Join(o.ElementsPath, ":")); err != nil {
+		return usagef("%w", err)
 	}
 	if info, err := os.Stat(o.Name + ".d"); err == nil && !info.IsDir() {
 		return usagef("%q is in the way: the manifests go into a folder of that name", o.Name+".d")

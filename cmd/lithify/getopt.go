@@ -65,6 +65,7 @@ func newCreateCommand(line *commandLine) *cobra.Command {
 		}
 		addFlag(cmd.Flags(), p, line)
 	}
+	addCompletions(cmd)
 	return cmd
 }
 

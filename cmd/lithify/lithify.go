@@ -59,20 +59,3 @@ func newLithifyCommand(env []string, stdout io.Writer) *cobra.Command {
 	})
 	return root
 }
-
-// isCompletion says whether a shell's completion script is asking.
-func isCompletion(word string) bool {
-	return word == cobra.ShellCompRequestCmd || word == cobra.ShellCompNoDescRequestCmd
-}
-
-// completeMain answers a completion script for disk-image-create.
-func completeMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	cmd := newCreateCommand(new(commandLine))
-	cmd.SetArgs(args)
-	cmd.SetOut(stdout)
-	cmd.SetErr(stderr)
-	if err := cmd.ExecuteContext(ctx); err != nil {
-		return report(stderr, "disk-image-create", err, buildLog{})
-	}
-	return exitOK
-}

@@ -73,7 +73,7 @@ func laterMain(name string) program {
 // createMain is disk-image-create.
 func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 && isCompletion(args[0]) {
-		return completeMain(ctx, args, stdout, stderr)
+		return completeMain(ctx, args, env, stdout, stderr)
 	}
 	o, err := parseOptions(args, env)
 	switch err {

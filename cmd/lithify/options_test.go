@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -66,7 +67,7 @@ func TestOptions(t *testing.T) {
 		{"", "DIB_QUIET=1", "Quiet", true},
 		{"", "DIB_NO_TIMESTAMP=1", "NoTimestamp", true},
 		{"", "OVERWRITE_OLD_IMAGE=2", "Overwrite", true},
-		{"", "ELEMENTS_PATH=/a::/b", "ElementsPath", []string{"/a", "/b"}},
+		{"", "ELEMENTS_PATH=/etc:/usr", "ElementsPath", []string{"/etc", "/usr"}},
 		{"", "FS_TYPE=ext4", "FSType", "ext4"},
 		{"", "DIB_LOCKFILES=/l", "LockFiles", "/l"},
 		{"", "DIB_BLOCK_DEVICE_CONFIG=- local_loop:", "BlockDeviceConfig", "- local_loop:"},
@@ -196,6 +197,8 @@ func TestMistakes(t *testing.T) {
 		{"el", "DIB_BLOCK_SIZE=513", "sector size"},
 		{"el", "TMPDIR=" + file, "is a file"},
 		{"dir/el", "", "ELEMENTS_PATH"},
+		{"el", "ELEMENTS_PATH=/etc:/no/such", "/no/such"},
+		{"el", "ELEMENTS_PATH=/etc::/usr", "ELEMENTS_PATH"},
 		{"-p --x el", "", "no package name"},
 	} {
 		_, err := parseOptions(strings.Fields(c.args), []string{"TMPDIR=" + dir, c.env})
@@ -223,7 +226,6 @@ func TestWarnings(t *testing.T) {
 	for env, says := range map[string]string{
 		"IMAGE_ELEMENT=x":                  "IMAGE_ELEMENT",
 		"DIB_PYTHON_LOGGING_CONFIG_FILE=x": "Python",
-		"ELEMENTS_PATH=/no/such":           "/no/such",
 		"QEMU_IMG_OPTIONS=cluster_size=2M": "qcow2",
 	} {
 		o := parsed(t, []string{"-t", "raw", "el"}, env)
@@ -279,4 +281,14 @@ func FuzzParseOptions(f *testing.F) {
 			t.Errorf("%q with %q: exit %d: %v", args, env, exitCode(err), err)
 		}
 	})
+}
+
+// TestManualHasExitCodes: docs/cli.md prints the same table as --help.
+func TestManualHasExitCodes(t *testing.T) {
+	manual := content(t, "../../docs/cli.md")
+	for _, row := range exitCodes {
+		if line := fmt.Sprintf("\n| %d | %s |\n", row.code, row.meaning); !strings.Contains(manual, line) {
+			t.Errorf("docs/cli.md lacks %q", line)
+		}
+	}
 }

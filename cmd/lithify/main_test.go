@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/lithify/lithify/rootfs/runner"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	runner.Main()
+	programs := map[string]func(){}
+	for _, name := range []string{"lithify", "disk-image-create", "ramdisk-image-create", "element-info", "dib-lint"} {
+		programs[name] = main
+	}
+	testscript.Main(m, programs)
+}
+
+// TestScripts runs the program as users do. exits CODE runs the rest of the
+// line and compares the exit code, which testscript alone does not.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir+"/home")
+			e.Setenv("TMPDIR", e.WorkDir)
+			e.Setenv("LITHIFY_STORE", e.WorkDir+"/store")
+			return os.Mkdir(e.WorkDir+"/home", 0o700)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits},
+	})
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARGUMENT]...")
+	}
+	got := "0"
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		e, ok := err.(interface{ ExitCode() int })
+		if !ok {
+			ts.Fatalf("running %q: %v", args[1], err)
+		}
+		got = fmt.Sprint(e.ExitCode())
+	}
+	if got != args[0] {
+		ts.Fatalf("%q exits %s, want %s", args[1:], got, args[0])
+	}
+}
