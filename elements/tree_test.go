@@ -158,6 +158,32 @@ func hookNamesOf(hooks []Hook) string {
 	return strings.Join(names, " ")
 }
 
+// TestHookThroughLinkedFolders follows links whose way goes through links.
+func TestHookThroughLinkedFolders(t *testing.T) {
+	e := element(t, "e", map[string]string{"shared/real/10-x": "#!/bin/sh\n"})
+	link(t, e, "shared/alias", "./real")
+	link(t, e, "shared/absolute", "/nowhere")
+	link(t, e, "shared/me", "me")
+	for _, dir := range []string{"install.d", "finalise.d"} {
+		if err := os.Mkdir(filepath.Join(e.Path, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link(t, e, "install.d/20-good", "../shared/alias/10-x")
+	link(t, e, "install.d/21-good", ".././shared//real/../alias/10-x")
+	link(t, e, "finalise.d/30-bad", "../shared/absolute/10-x")
+	link(t, e, "finalise.d/31-bad", "../shared/me/10-x")
+	link(t, e, "finalise.d/32-bad", "../shared/real/10-x/more")
+	link(t, e, "finalise.d/33-bad", "../../../../../../../../bin/none")
+	tree := mustMerge(t, e)
+	if got := hookNamesOf(tree.Hooks(Install)); got != "20-good 21-good" {
+		t.Errorf("got %s", got)
+	}
+	if got := hookNamesOf(tree.Hooks(Finalise)); got != "" {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestMergeEndlessLinks(t *testing.T) {
 	e := element(t, "e", map[string]string{"data/x": ""})
 	other := element(t, "other", map[string]string{"data/x": ""})
