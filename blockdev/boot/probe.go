@@ -23,17 +23,14 @@ var answers = map[string]answer{
 	"abstraction":        func(f FileSystem) ([]string, error) { return nil, f.plain() },
 	"cryptodisk_uuid":    func(f FileSystem) ([]string, error) { return nil, f.plain() },
 	"drive":              func(f FileSystem) ([]string, error) { return []string{"(" + f.drive() + ")"}, f.plain() },
-	"compatibility_hint": func(f FileSystem) ([]string, error) { return []string{f.drive()}, f.plain() },
-	"bios_hints":         func(f FileSystem) ([]string, error) { return []string{f.drive()}, f.plain() },
-	"efi_hints":          func(f FileSystem) ([]string, error) { return []string{f.drive()}, f.plain() },
-	"baremetal_hints":    func(f FileSystem) ([]string, error) { return []string{f.baremetal()}, f.plain() },
-	"hints_string":       hints,
+	"compatibility_hint": noHint,
+	"bios_hints":         noHint,
+	"efi_hints":          noHint,
+	"baremetal_hints":    noHint,
+	"hints_string":       noHint,
 	"msdos_parttype":     func(f FileSystem) ([]string, error) { return partType(f, "msdos") },
 	"gpt_parttype":       func(f FileSystem) ([]string, error) { return partType(f, "gpt") },
 }
-
-// baremetal is the name under GRUB's own disk drivers.
-func (f FileSystem) baremetal() string { return fmt.Sprintf("ahci%d%s", f.Disk, f.suffix()) }
 
 func one(s string, err error) ([]string, error) { return []string{s}, err }
 
@@ -51,10 +48,10 @@ func partmap(f FileSystem) ([]string, error) {
 	return []string{f.Table}, f.plain()
 }
 
-func hints(f FileSystem) ([]string, error) {
-	line := fmt.Sprintf("--hint-bios=%s --hint-efi=%s --hint-baremetal=%s ", f.drive(), f.drive(), f.baremetal())
-	return []string{line}, f.plain()
-}
+// noHint leaves GRUB to search by UUID alone. Where the disk will turn up is the
+// guest's matter: the real grub-probe gives no hint for a virtio disk, so that
+// grub.cfg stays the same at the guest's first update-grub.
+func noHint(f FileSystem) ([]string, error) { return nil, f.plain() }
 
 func partType(f FileSystem, table string) ([]string, error) {
 	if f.Table != table || f.Partition == 0 {

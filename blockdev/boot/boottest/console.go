@@ -77,6 +77,14 @@ func (c *console) tail() string {
 	return strings.Join(lines[max(0, len(lines)-30):], "\n")
 }
 
+// forget passes everything that the console has shown: a login prompt printed
+// once more must not be taken for the next boot's.
+func (vm *VM) forget() {
+	vm.console.mu.Lock()
+	defer vm.console.mu.Unlock()
+	vm.console.next = len(vm.console.seen)
+}
+
 // WaitFor waits until re matches what the console showed since the last match,
 // gives match and groups, and goes on behind it. Its error holds the log's end.
 func (vm *VM) WaitFor(ctx context.Context, re *regexp.Regexp, limit time.Duration) ([]string, error) {

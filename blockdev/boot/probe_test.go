@@ -1,0 +1,191 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lithify/lithify/blockdev"
+)
+
+const rootUUID, bootUUID = "3f1c2d4e-0a1b-4c2d-8e3f-112233445566", "77777777-0a1b-4c2d-8e3f-112233445566"
+
+// planned is a disk with /boot, / and /var/log apart.
+func planned() Layout {
+	part := func(n int, mount, label, uuid string) FileSystem {
+		return FileSystem{Mount: mount, Type: "ext4", Label: label, UUID: uuid, Table: "msdos", DiskID: "0x1A2B3C4D", Partition: n, PartType: "83"}
+	}
+	log := FileSystem{Mount: "/var/log", Type: "vfat", Label: "LOG", UUID: "ABCD-1234", Disk: 1}
+	lvm := FileSystem{Mount: "/srv", Type: "xfs", UUID: "88888888-0a1b-4c2d-8e3f-112233445566", Mapped: "lvm"}
+	return Layout{FileSystems: []FileSystem{part(2, "/", "cloudimg-rootfs", rootUUID), part(1, "/boot", "BOOT", bootUUID), log, lvm}}
+}
+
+// inTree runs a stand-in over a small tree.
+func inTree(t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	root := t.TempDir()
+	for _, dir := range []string{"boot/grub", "boots", "var/log/deep", "srv"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("boot/grub", filepath.Join(root, "menu")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../../../../../../../../etc", filepath.Join(root, "out")); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	err := Run(context.Background(), name, Env{Layout: planned(), Root: root, Stdout: &out, Stderr: &out}, args)
+	return out.String(), err
+}
+
+func TestProbeAnswers(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--target=device /", "UUID=" + rootUUID + "\n"},
+		{"-t device /boot", "UUID=" + bootUUID + "\n"},
+		{"--target=device /boots", "UUID=" + rootUUID + "\n"},
+		{"-t device /menu", "UUID=" + bootUUID + "\n"},
+		{"-t fs /boot/grub", "ext2\n"},
+		{"/", "ext2\n"},
+		{"--target fs /var/log/deep", "fat\n"},
+		{"--device UUID=" + rootUUID + " --target=fs_uuid", rootUUID + "\n"},
+		{"-d UUID=" + rootUUID + " UUID=" + bootUUID + " -t fs_uuid", rootUUID + "\n" + bootUUID + "\n"},
+		{"--target=fs_label /", "cloudimg-rootfs\n"},
+		{"--target=partuuid /", "1a2b3c4d-02\n"},
+		{"--target=partmap /", "msdos\n"},
+		{"--target=partmap /var/log", ""},
+		{"--target=abstraction /", ""},
+		{"--target=cryptodisk_uuid /", ""},
+		{"--target=drive /boot", "(hd0,msdos1)\n"},
+		{"--target=drive /var/log", "(hd1)\n"},
+		{"--target=compatibility_hint /", ""},
+		{"--target=bios_hints /", ""},
+		{"--target=baremetal_hints /", ""},
+		{"--target=hints_string /", ""},
+		{"--target=msdos_parttype /", "83\n"},
+		{"--target=gpt_parttype /", ""},
+		{"-0 -t fs /", "ext2\x00"},
+	} {
+		got, err := inTree(t, "grub-probe", strings.Fields(c.args)...)
+		if err != nil || got != c.want {
+			t.Errorf("grub-probe %s: %q, %v; want %q", c.args, got, err, c.want)
+		}
+	}
+}
+
+func TestProbeRefuses(t *testing.T) {
+	for _, c := range []struct {
+		args     string
+		noDevice bool
+	}{
+		{"--target=disk /", true},
+		{"--target=zero_check /", true},
+		{"--target=drive /srv", true},
+		{"--target=abstraction /srv", true},
+		{"--target=partuuid /var/log", true},
+		{"--target=fs_uuid -d /dev/loop0p1", true},
+		{"--target=fs_uuid -d LABEL=cloudimg-rootfs", true},
+		{"--target=fs", false},
+		{"--target=fs /missing", false},
+		{"--target=fs /out", false},
+		{"--nonsense /", false},
+	} {
+		got, err := inTree(t, "grub-probe", strings.Fields(c.args)...)
+		if err == nil || got != "" || errors.Is(err, ErrNoDevice) != c.noDevice {
+			t.Errorf("grub-probe %s: %q, %v", c.args, got, err)
+		}
+		if c.noDevice && !strings.Contains(err.Error(), "--backend loop") {
+			t.Errorf("grub-probe %s: %v does not name the way out", c.args, err)
+		}
+	}
+}
+
+func TestMkrelpath(t *testing.T) {
+	for path, want := range map[string]string{"/boot": "/\n", "/boot/grub": "/grub\n", "/": "/\n", "/boots": "/boots\n", "/menu": "/grub\n"} {
+		if got, err := inTree(t, "grub2-mkrelpath", path); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", path, got, err, want)
+		}
+	}
+}
+
+func TestInstallRefuses(t *testing.T) {
+	for _, args := range []string{"--target=x86_64-efi", "--no-bootsector", "--bootloader-id=x", "/dev/sda /dev/sdb", ""} {
+		if _, err := inTree(t, "grub-install", strings.Fields(args)...); err == nil {
+			t.Errorf("grub-install %s: no error", args)
+		}
+	}
+	if _, err := inTree(t, "grub-install", "--target=x86_64-efi"); !errors.Is(err, ErrNoDevice) {
+		t.Errorf("--target=x86_64-efi: %v", err)
+	}
+}
+
+func TestRunKnowsItsNames(t *testing.T) {
+	err := Run(context.Background(), "grub-mkimage", Env{}, nil)
+	if err == nil || !strings.Contains(err.Error(), "grub-probe") {
+		t.Errorf("error %v does not list the names", err)
+	}
+	for _, c := range Covers() {
+		if commands[c.Command] == nil || !c.Optional {
+			t.Errorf("cover %+v", c)
+		}
+	}
+}
+
+// A stand-in gets words from hooks: any of them may be wrong, none may crash it.
+func FuzzProbe(f *testing.F) {
+	f.Add("--target=fs /")
+	f.Add("-d UUID=x -t hints_string")
+	root := f.TempDir()
+	f.Fuzz(func(t *testing.T, line string) {
+		var out bytes.Buffer
+		_ = Run(context.Background(), "grub-probe", Env{Layout: planned(), Root: root, Stdout: &out, Stderr: &out}, strings.Fields(line))
+	})
+}
+
+func TestLayoutOfGraph(t *testing.T) {
+	config, err := blockdev.Parse([]byte(`
+- local_loop: {name: other}
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: mbr
+    partitions:
+    - {name: boot, flags: [boot, primary], size: 200MiB, mkfs: {type: ext4, label: BOOT, mount: {mount_point: /boot}}}
+    - {name: one, size: 10MiB, type: 0x82}
+    - {name: root, size: 100%, mkfs: {type: ext4, label: cloudimg-rootfs, mount: {mount_point: /}}}
+- mkfs: {name: data, base: other, type: ext3, mount: {mount_point: /data}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	graph, err := config.Graph(blockdev.Defaults{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	graph.Identify("seed")
+	layout := LayoutOf(graph)
+	text, err := json.Marshal(layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again Layout
+	if err := json.Unmarshal(text, &again); err != nil {
+		t.Fatal(err)
+	}
+	for mount, drive := range map[string]string{"/": "hd0,msdos6", "/boot": "hd0,msdos1", "/data": "hd1"} {
+		f, err := again.at(mount)
+		if err != nil || f.drive() != drive || f.UUID == "" || f.Mapped != "" {
+			t.Errorf("%s: %+v, %v; want %s", mount, f, err, drive)
+		}
+	}
+	root, err := again.at("/")
+	if err != nil || root.Label != "cloudimg-rootfs" || root.Type != "ext4" || root.PartType != "83" || len(root.DiskID) != 8 {
+		t.Errorf("%+v, %v", root, err)
+	}
+}
