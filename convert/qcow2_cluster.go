@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/klauspost/compress/flate"
-	"github.com/klauspost/compress/zstd"
 )
 
 // encoderCost is what one encoder keeps in memory, in bytes, rounded up.
@@ -29,7 +28,7 @@ func newClusterWork(cluster int, o Options) work {
 	var c compressor // made with the first job, in the worker
 	return func(j *job) (err error) {
 		if c == nil {
-			if c, err = newCompressor(cluster, o.Format.Compression); err != nil {
+			if c, err = newCompressor(o.Format.Compression); err != nil {
 				return err
 			}
 		}
@@ -68,26 +67,11 @@ func compressClusters(j *job, cluster int, c compressor) error {
 	return nil
 }
 
-func newCompressor(cluster int, kind Compression) (compressor, error) {
+func newCompressor(kind Compression) (compressor, error) {
 	if kind == Zlib {
 		return newDeflater()
 	}
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
-		zstd.WithEncoderLevel(zstdLevel), zstd.WithAllLitEntropyCompression(true),
-		zstd.WithWindowSize(max(cluster, zstd.MinWindowSize)))
-	if err != nil {
-		return nil, fmt.Errorf("starting zstd for clusters of %d bytes: %w", cluster, err)
-	}
-	return zstdFrames{e}, nil
-}
-
-var zstdLevel = zstd.SpeedDefault
-
-// zstdFrames makes one frame of each cluster, without a checksum, as QEMU does.
-type zstdFrames struct{ *zstd.Encoder }
-
-func (z zstdFrames) compress(dst, p []byte) ([]byte, error) {
-	return z.EncodeAll(p, dst), nil
+	return new(zstdFrames), nil
 }
 
 // deflater makes one raw deflate stream of each cluster.
