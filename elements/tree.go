@@ -66,7 +66,8 @@ func (t *Tree) entries(want func(fs.FileMode) bool) []File {
 }
 
 // Open returns the content of the regular file at path, or of the one that a
-// link there leads to.
+// link there leads to, which may be on the build host. A link that leads to no
+// file is fs.ErrNotExist.
 func (t *Tree) Open(path string) ([]byte, error) {
 	n, ok := t.nodes[path]
 	if !ok {
@@ -75,7 +76,7 @@ func (t *Tree) Open(path string) ([]byte, error) {
 	if target, ok := t.follow(n); ok {
 		n = target
 	} else if n.outside == nil || !n.outside.Mode().IsRegular() {
-		return nil, fmt.Errorf("reading %q of the hooks tree: the link leads to %q, where no file is", path, n.Link)
+		return nil, fmt.Errorf("reading %q of the hooks tree: the link leads to %q: %w", path, n.Link, fs.ErrNotExist)
 	}
 	if n.Mode.IsDir() {
 		return nil, fmt.Errorf("reading %q of the hooks tree: it is a folder", path)
@@ -85,6 +86,17 @@ func (t *Tree) Open(path string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %q of element '%s': %w", path, n.Element, err)
 	}
 	return data, nil
+}
+
+// Content returns what the entry at path holds itself: for a regular file the
+// same as Open, for a folder or link nothing, wherever the link leads. It is
+// the one for keys: links of static/ mean files of the image, not of the host,
+// and need not lead anywhere here.
+func (t *Tree) Content(path string) ([]byte, error) {
+	if n, ok := t.nodes[path]; ok && !n.Mode.IsRegular() {
+		return nil, nil
+	}
+	return t.Open(path)
 }
 
 // Hooks returns the hooks of a phase in the order in which they run.

@@ -133,6 +133,17 @@ func TestMergeLinks(t *testing.T) {
 			t.Errorf("%s: %q, %v", path, data, err)
 		}
 	}
+	for _, path := range []string{"install.d/70-dangling", "install.d/80-sh", "static/etc/up", "install.d/data", "install.d"} {
+		if data, err := tree.Content(path); err != nil || data != nil {
+			t.Errorf("%s holds %q, %v", path, data, err)
+		}
+	}
+	if data, err := tree.Content("install.d/10-x"); err != nil || string(data) != "#!/bin/sh\necho x\n" {
+		t.Errorf("got %q, %v", data, err)
+	}
+	if _, err := tree.Open("install.d/70-dangling"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
 	for _, path := range []string{"install.d/70-dangling", "install.d", "none"} {
 		if data, err := tree.Open(path); err == nil {
 			t.Errorf("%s: got %q, want an error", path, data)
