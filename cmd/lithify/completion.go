@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -26,6 +27,31 @@ func completeMain(ctx context.Context, args, env []string, stdout, stderr io.Wri
 		return report(stderr, "disk-image-create", err, buildLog{})
 	}
 	return exitOK
+}
+
+// newCompletionCommand prints completion scripts, for lithify and for
+// disk-image-create together.
+func newCompletionCommand(root *cobra.Command, stdout io.Writer) *cobra.Command {
+	write := map[string]func(*cobra.Command) error{
+		"bash": func(c *cobra.Command) error { return c.GenBashCompletionV2(stdout, true) },
+		"zsh":  func(c *cobra.Command) error { return c.GenZshCompletion(stdout) },
+		"fish": func(c *cobra.Command) error { return c.GenFishCompletion(stdout, true) },
+	}
+	return &cobra.Command{
+		Use:       "completion bash|zsh|fish",
+		Short:     "Print a completion script for lithify and disk-image-create",
+		Long:      "Print a completion script for lithify and disk-image-create. For bash, in the shell's start-up file: source <(lithify completion bash)",
+		ValidArgs: []string{"bash", "zsh", "fish"},
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || write[args[0]] == nil {
+				return usagef("name one shell: bash, zsh or fish")
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			return errors.Join(write[args[0]](root), write[args[0]](newCreateCommand(new(commandLine))))
+		},
+	}
 }
 
 // addCompletions says what may follow where cobra cannot know it.

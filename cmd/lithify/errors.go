@@ -54,9 +54,15 @@ type interrupted struct{ cause, err error }
 func (e interrupted) Error() string { return "stopped: " + e.cause.Error() }
 func (e interrupted) Unwrap() error { return e.cause }
 
+// childExit is the exit code of the build's own process, which has said why.
+type childExit int
+
+func (c childExit) Error() string { return fmt.Sprintf("the build ended with exit code %d", int(c)) }
+
 // exitCode is the one place where an error becomes an exit code.
 func exitCode(err error) int {
 	var (
+		child    childExit
 		signal   signalError
 		hook     *rootfs.HookError
 		tools    *missingToolsError
@@ -69,6 +75,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &child):
+		return int(child)
 	case errors.As(err, &signal):
 		return 128 + int(signal.signal)
 	case errors.Is(err, context.Canceled):
@@ -145,7 +153,7 @@ type buildLog struct {
 // report says why a program ends, once, and returns its exit code.
 func report(stderr io.Writer, program string, err error, log buildLog) int {
 	code := exitCode(err)
-	if code == exitOK {
+	if err == nil || errors.As(err, new(childExit)) {
 		return code
 	}
 	var b strings.Builder

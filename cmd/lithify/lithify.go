@@ -50,8 +50,10 @@ func newLithifyCommand(env []string, stdout io.Writer) *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	create := newCreateCommand(new(commandLine))
+	create.ValidArgsFunction = completeElements(environmentMap(env)["ELEMENTS_PATH"])
 	create.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), helpText()) })
-	root.AddCommand(create, newCacheCommand(env, stdout), &cobra.Command{
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(create, newCacheCommand(env, stdout), newCompletionCommand(root, stdout), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,

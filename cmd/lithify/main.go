@@ -87,11 +87,8 @@ func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, st
 	default:
 		return report(stderr, o.Command, err, buildLog{})
 	}
-	// The build is a second run of this program, in namespaces of its own that
-	// die with it; the first only waits, so its context is not to end by signals.
-	code, inside, err := runner.Session{}.Enter(context.WithoutCancel(ctx))
-	if err != nil || !inside {
-		return max(code, report(stderr, o.Command, err, buildLog{}))
+	if inside, err := enterSession(ctx); !inside {
+		return report(stderr, o.Command, err, buildLog{})
 	}
 	u, err := newUI(o, stdout, stderr)
 	if err != nil {
@@ -103,6 +100,18 @@ func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, st
 	}
 	u.Close()
 	return report(io.MultiWriter(stderr, u.logOnly()), o.Command, err, buildLog{u.LogPath(), u.Tail(20)})
+}
+
+// enterSession starts this program a second time, in namespaces that end with
+// it and take everything along. The second run gets true. The first gets false
+// when the second has ended, and a childExit unless all went well.
+func enterSession(ctx context.Context) (inside bool, err error) {
+	// Signals are handed on to the second run, so they must not end the waiting.
+	code, inside, err := runner.Session{}.Enter(context.WithoutCancel(ctx))
+	if err == nil && !inside && code != 0 {
+		err = childExit(code)
+	}
+	return inside, err
 }
 
 // untilSignal gives a context that ends at the first signal to stop, with the

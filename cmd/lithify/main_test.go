@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -28,6 +29,15 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TMPDIR", e.WorkDir)
 			e.Setenv("LITHIFY_STORE", e.WorkDir+"/store")
 			return os.Mkdir(e.WorkDir+"/home", 0o700)
+		},
+		Condition: func(word string) (bool, error) {
+			if word != "root" {
+				return false, fmt.Errorf("unknown condition %q", word)
+			}
+			if os.Geteuid() != 0 && os.Getenv("CI") == "true" {
+				return false, errors.New("these tests need root")
+			}
+			return os.Geteuid() == 0, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits},
 	})
