@@ -27,13 +27,13 @@ type Options struct {
 
 	Memory  int    // MiB; 0 means 1024
 	CPUs    int    // 0 means 2
-	Machine string // 0 means "pc"; "q35" is the other one of use
+	Machine string // "" means "pc"; "q35" is the other one of use
 	Accel   string // QEMU's -accel; "" means "tcg,thread=multi". See [ProbeKVM]
 	EFI     string // firmware image for -drive if=pflash; "" starts by BIOS
 
 	QEMU string   // "" means qemu-system-x86_64
 	Args []string // handed to QEMU after all others
-	Dir  string   // for the overlay; "" means a temporary folder that Close removes
+	Dir  string   // where the overlay takes its room; "" means the system's temporary folder
 }
 
 // Disk is one more disk of a machine.
@@ -44,36 +44,34 @@ type VM struct {
 	console *console
 	options Options
 	port    int
-	pid     int
+	process *os.Process
 	exited  chan struct{} // closed after QEMU has gone
 	stderr  *bytes.Buffer // to be read after exited
-	undo    []func() error
 	shells  int
 }
 
 // Start starts a machine and returns at once, long before the guest is up. It
 // is ended by the context too; Close must be called all the same.
-func Start(ctx context.Context, o Options) (vm *VM, err error) {
-	vm = &VM{options: o.withDefaults()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, vm.Close())
-		}
-	}()
-	if vm.options.Dir == "" {
-		if vm.options.Dir, err = os.MkdirTemp("", "boottest-"); err != nil {
-			return vm, fmt.Errorf("starting a machine: %w", err)
-		}
-		vm.undo = append(vm.undo, func() error { return os.RemoveAll(vm.options.Dir) })
-	}
-	disk, err := vm.disk(ctx)
+func Start(ctx context.Context, o Options) (*VM, error) {
+	vm := &VM{options: o.withDefaults()}
+	dir, err := os.MkdirTemp(vm.options.Dir, "boottest-")
 	if err != nil {
-		return vm, err
+		return nil, fmt.Errorf("starting a machine: %w", err)
+	}
+	// QEMU holds the overlay open; without a name it is gone with QEMU, however that dies.
+	defer os.RemoveAll(dir)
+	disk, err := vm.disk(ctx, dir)
+	if err != nil {
+		return nil, err
 	}
 	// The port may be taken between our look and QEMU's: another one then.
 	for try := 0; ; try++ {
-		if err = vm.launch(ctx, disk); err == nil || try == 4 || !strings.Contains(err.Error(), "forwarding rule") {
-			return vm, err
+		err := vm.launch(ctx, disk)
+		if err == nil {
+			return vm, nil
+		}
+		if try == 4 || !strings.Contains(err.Error(), "forwarding rule") {
+			return nil, errors.Join(err, vm.Close())
 		}
 	}
 }
@@ -99,7 +97,7 @@ func (o Options) withDefaults() Options {
 }
 
 // disk gives the -drive value of the boot disk: the image, or an overlay on it.
-func (vm *VM) disk(ctx context.Context) (string, error) {
+func (vm *VM) disk(ctx context.Context, dir string) (string, error) {
 	o := vm.options
 	image, err := filepath.Abs(o.Image)
 	if err != nil {
@@ -108,7 +106,7 @@ func (vm *VM) disk(ctx context.Context) (string, error) {
 	if o.Writable {
 		return drive(image, o.Format), nil
 	}
-	over := filepath.Join(o.Dir, "overlay.qcow2")
+	over := filepath.Join(dir, "overlay.qcow2")
 	args := []string{"create", "-q", "-f", "qcow2", "-b", image, "-F", o.Format, over}
 	if o.Size > 0 {
 		args = append(args, fmt.Sprint(o.Size))
@@ -116,7 +114,6 @@ func (vm *VM) disk(ctx context.Context) (string, error) {
 	if out, err := exec.CommandContext(ctx, "qemu-img", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("making an overlay on %q: %w: %s", o.Image, err, bytes.TrimSpace(out))
 	}
-	vm.undo = append(vm.undo, func() error { return os.Remove(over) })
 	return drive(over, "qcow2") + ",cache=unsafe", nil
 }
 
@@ -206,9 +203,10 @@ func (vm *VM) spawn(cmd *exec.Cmd) error {
 	}()
 	vm.exited = exited
 	if err := <-started; err != nil {
+		<-exited
 		return err
 	}
-	vm.pid = cmd.Process.Pid
+	vm.process = cmd.Process
 	return nil
 }
 
@@ -234,22 +232,22 @@ func (vm *VM) Log() string { return vm.console.text() }
 // SSHAddress is where the guest's port 22 is found on this host.
 func (vm *VM) SSHAddress() string { return fmt.Sprintf("127.0.0.1:%d", vm.port) }
 
-// Close kills QEMU and removes the overlay; it may be called again.
+// Close kills QEMU; it may be called again.
 func (vm *VM) Close() error {
-	var errs []error
-	if vm.exited != nil {
-		select {
-		case <-vm.exited:
-		default:
-			errs = append(errs, syscall.Kill(vm.pid, syscall.SIGKILL))
-			<-vm.exited
-		}
+	if vm.exited == nil {
+		return nil
 	}
-	for i := len(vm.undo) - 1; i >= 0; i-- {
-		errs = append(errs, vm.undo[i]())
+	select {
+	case <-vm.exited:
+		return nil
+	default:
 	}
-	vm.undo = nil
-	return errors.Join(errs...)
+	err := vm.process.Kill()
+	<-vm.exited
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
 }
 
 // ProbeKVM tells whether o's guest comes up to its login prompt under KVM within
