@@ -110,7 +110,7 @@ func (w *bench) mounts(v *view) []runner.Mount {
 		{Source: w.dirs.data(v.phase), Target: ours + "/data", ReadOnly: true},
 		{Source: w.dirs.hooks(), Target: target, ReadOnly: true},
 	}
-	for _, dir := range append(v.masks, "cache-key.d") {
+	for _, dir := range append(v.masks, cacheKeys) {
 		mounts = append(mounts, runner.Mount{Target: path.Join(target, dir), Empty: true, Optional: true})
 	}
 	for _, bind := range w.binds {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/lithify/lithify/elements"
@@ -122,9 +124,10 @@ func New(ctx context.Context, o Options) (*Builder, error) {
 // adopt takes a hooks tree: the first one, or the one that outside hooks left.
 func (b *Builder) adopt(ctx context.Context, t *elements.Tree) error {
 	b.o.Hooks = t
-	if !b.onHost {
+	first := !b.onHost
+	if first {
 		if err := t.WriteTo(b.dirs.hooks()); err != nil {
-			return fmt.Errorf("writing the hooks tree: %w", err)
+			return err
 		}
 		b.onHost = true
 	}
@@ -133,11 +136,39 @@ func (b *Builder) adopt(ctx context.Context, t *elements.Tree) error {
 		return err
 	}
 	b.env = env
+	if first {
+		if err := b.addHostFiles(t); err != nil {
+			return err
+		}
+	}
 	if b.packs, err = elements.PackageInstalls(b.o.Elements, env); err != nil {
 		return err
 	}
 	b.maps, err = elements.PackageMaps(b.o.Elements)
 	return err
+}
+
+// addHostFiles brings what elements want from the host into the hooks tree,
+// which is written out already: which files these are, environment.d may say.
+func (b *Builder) addHostFiles(t *elements.Tree) error {
+	added, err := t.AddHostFiles(b.o.Elements, b.env)
+	if err != nil {
+		return err
+	}
+	for _, name := range added {
+		data, err := t.Open(name)
+		if err != nil {
+			return err
+		}
+		at := filepath.Join(b.dirs.hooks(), name)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(at, data, 0o644); err != nil {
+			return fmt.Errorf("writing %q to the hooks tree: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // Environment is what environment.d made of the variables given.
@@ -185,7 +216,7 @@ func (b *Builder) Run(ctx context.Context) (res Result, err error) {
 		return res, fmt.Errorf("opening the empty base: %w", err)
 	}
 	r := &run{Builder: b, layer: base, key: b.first()}
-	defer func() { err = errors.Join(err, r.close()) }()
+	defer func() { err = errors.Join(err, r.close(err != nil)) }()
 	for _, group := range groups {
 		if err := r.group(ctx, group); err != nil {
 			return res, err

@@ -49,8 +49,13 @@ func (r *run) prepare(_ context.Context, w *bench) (err error) {
 	if err := t.Symlink(resolvConf, resolvFile); err != nil {
 		return fmt.Errorf("linking /etc/resolv.conf: %w", err)
 	}
-	if err := t.MkdirAll("tmp", 0o1777); err != nil {
-		return fmt.Errorf("making /tmp in the tree: %w", err)
+	if _, err := t.Lstat("tmp"); errors.Is(err, fs.ErrNotExist) {
+		if err := t.Mkdir("tmp", 0o777); err != nil {
+			return fmt.Errorf("making /tmp in the tree: %w", err)
+		}
+		if err := t.Chmod("tmp", 0o777|fs.ModeSticky); err != nil {
+			return fmt.Errorf("making /tmp in the tree: %w", err)
+		}
 	}
 	return t.MkdirAll(target[1:], 0o755)
 }

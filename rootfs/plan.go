@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -132,7 +133,7 @@ func (b *Builder) planHook(v *view, h elements.Hook) (step, error) {
 // age limits the reuse of steps whose element cannot ask the network.
 func (b *Builder) age(element string) time.Duration {
 	for _, f := range b.o.Hooks.Files() {
-		if f.Element == element && under(f.Path, "cache-key.d") {
+		if f.Element == element && under(f.Path, cacheKeys) {
 			return 0
 		}
 	}
@@ -176,8 +177,8 @@ func hostTools(in inputs, text []byte) {
 // onePerPhase: an element asks, by a file of that name, for a phase's hooks to
 // run as one step, because they leave mounts or processes for each other.
 func (b *Builder) onePerPhase() bool {
-	for _, f := range b.o.Hooks.Files() {
-		if f.Path == "one-step-per-phase" {
+	for _, e := range b.o.Elements {
+		if _, err := fs.Stat(e.FS, "one-step-per-phase"); err == nil {
 			return true
 		}
 	}

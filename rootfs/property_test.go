@@ -6,12 +6,15 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/lithify/lithify/rootfs"
 )
 
 var edits = flag.Int("edits", 300, "how many random edits the property test makes")
+
+var seed = flag.Uint64("seed", 0, "of the property test; 0 is another one each time")
 
 // edit changes one input of a world. phase is the first phase that may see the
 // change: hooks of earlier phases must not run again. "" means that nobody may:
@@ -35,12 +38,12 @@ func everyEdit() []edit {
 		{"root hook", "root", func(w *world, n int) { w.write("tiny/root.d/10-tiny", tinyRoot+fmt.Sprint("# ", n, "\n"), 0o755) }},
 		{"data of all phases", "root", func(w *world, n int) { w.write("app/data/words", fmt.Sprint("word ", n, "\n"), 0o644) }},
 		{"new data file", "root", func(w *world, n int) { w.write(fmt.Sprint("app/data/more", n%3), fmt.Sprint(n, "\n"), 0o644) }},
-		{"data of one phase", "install", func(w *world, n int) { w.write("app/install.d/notes.txt", fmt.Sprint("note ", n, "\n"), 0o644) }},
+		{"data of one phase (hooks on the host see the whole tree)", "root", func(w *world, n int) { w.write("app/install.d/notes.txt", fmt.Sprint("note ", n, "\n"), 0o644) }},
 		{"script in bin", "root", func(w *world, n int) {
 			w.write("app/bin/tool", fmt.Sprintf("#!/bin/sh\necho tool %d says $DIB_COLOUR\n", n), 0o755)
 		}},
 		{"mode of a script", "root", func(w *world, n int) { os.Chmod(filepath.Join(w.lib, "app/bin/tool"), os.FileMode(0o755-n%2*0o011)) }},
-		{"hook switched on or off", "post-install", func(w *world, n int) {
+		{"hook switched off, which makes it data", "root", func(w *world, n int) {
 			w.write("app/post-install.d/20-switch", hook("switch"), os.FileMode(0o644+n%2*0o111))
 		}},
 		{"environment.d", "root", func(w *world, n int) {
@@ -81,9 +84,11 @@ func TestCacheProperty(t *testing.T) {
 	defer rootfs.SetStepVersion(version)
 	w := newWorld(t)
 	before := w.must(nil)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	if *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	t.Logf("-seed %d", *seed)
+	random := rand.New(rand.NewPCG(*seed, 0))
 	all := everyEdit()
 	for n := range *edits {
 		e := all[random.IntN(len(all))]
@@ -91,7 +96,7 @@ func TestCacheProperty(t *testing.T) {
 		cached := w.must(nil)
 		clean := w.must(fresh)
 		if cached.tree != clean.tree {
-			t.Fatalf("edit %d (%s): the cached tree differs from the one built anew", n, e.name)
+			t.Fatalf("edit %d (%s): the cached tree differs from the one built anew:\n%s", n, e.name, differing(cached.tree, clean.tree))
 		}
 		checkRan(t, fmt.Sprintf("edit %d (%s)", n, e.name), e.phase, cached)
 		if e.phase == "" && cached.tree != before.tree {
@@ -117,4 +122,17 @@ func checkRan(t *testing.T, what, first string, b built) {
 			t.Errorf("%s: %s ran, though it cannot see the edit", what, event)
 		}
 	}
+}
+
+// differing lists the lines that only one of two trees has.
+func differing(a, b string) string {
+	var out strings.Builder
+	for _, side := range []struct{ mark, of, other string }{{"cached", a, b}, {"anew", b, a}} {
+		for line := range strings.Lines(side.of) {
+			if !strings.Contains(side.other, line) {
+				fmt.Fprintf(&out, "%s: %s", side.mark, line)
+			}
+		}
+	}
+	return out.String()
 }

@@ -285,7 +285,12 @@ func (r *run) seal(ctx context.Context) error {
 	return closeAll(claims)
 }
 
-func (r *run) close() error {
+// close gives the claims up. Layers that are not to be kept live by theirs:
+// after a success these stay open until the store is closed.
+func (r *run) close(failed bool) error {
+	if !failed && (r.o.Fresh || r.unkept) {
+		return nil
+	}
 	claims := r.claims
 	r.claims = nil
 	return closeAll(claims)

@@ -32,12 +32,16 @@ func newView(t *elements.Tree, phase elements.Phase, full bool) (*view, error) {
 		v.masks = otherPhases(t, phase)
 	}
 	isHook := hookPaths(t)
-	for _, f := range t.Files() {
+	for _, f := range append(t.Files(), t.Dirs()...) {
 		own := under(f.Path, phase.Dir())
-		if hiddenFrom(v.masks, f.Path) || under(f.Path, "cache-key.d") || isHook[f.Path] && !own && !full {
+		if hiddenFrom(v.masks, f.Path) || under(f.Path, cacheKeys) || isHook[f.Path] && !own && !full {
 			continue
 		}
-		data, err := t.Open(f.Path)
+		read := t.Content // what a link of static/ names is the image's, not the host's
+		if isHook[f.Path] {
+			read = t.Open
+		}
+		data, err := read(f.Path)
 		if err != nil {
 			return nil, fmt.Errorf("reading %q of element %q: %w", f.Path, f.Element, err)
 		}
@@ -47,7 +51,7 @@ func newView(t *elements.Tree, phase elements.Phase, full bool) (*view, error) {
 }
 
 func (v *view) take(f elements.File, data []byte, ownHook, anyHook bool) {
-	sum := fmt.Sprintf("%o %s %s", f.Mode.Perm(), f.Link, digest(data))
+	sum := fmt.Sprintf("%v %s %s", f.Mode, f.Link, digest(data))
 	v.names.scan(data)
 	if ownHook {
 		v.hooks[f.Path], v.texts[f.Path] = sum, data
@@ -95,7 +99,8 @@ func hiddenFrom(masks []string, p string) bool {
 	return false
 }
 
-func under(p, dir string) bool { return strings.HasPrefix(p, dir+"/") }
+// under says whether p is dir or below it.
+func under(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
 // uses says whether a hook can reach a command: by naming it, or through a file
 // that is not a hook (a script in bin) that holds every word of its name. Too

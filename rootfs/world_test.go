@@ -3,7 +3,6 @@ package rootfs_test
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -86,7 +85,8 @@ func hook(text string) string {
 set -e
 # ` + text + `
 name=$(echo "$0" | sed 's,/,_,g')
-{ cat "$0"; cat /tmp/in_target.d/data/*; echo "$DIB_COLOUR $DIB_SHADE"; sh /tmp/in_target.d/bin/tool; cat /etc/shade; ls /; cat /seen* 2>/dev/null || true; } | sha256sum > "/seen$name"
+sum=$({ cat "$0"; cat /tmp/in_target.d/data/*; echo "$DIB_COLOUR $DIB_SHADE"; sh /tmp/in_target.d/bin/tool; cat /etc/shade; ls /; cat /seen* 2>/dev/null || true; } | sha256sum)
+echo "$sum" > "/seen$name"
 rm -f /last; ln -s "/seen$name" /last
 `
 }
@@ -107,7 +107,7 @@ func (w *world) write(path, text string, mode fs.FileMode) {
 
 // built is what a build gave.
 type built struct {
-	tree        string // digest of the finished tree
+	tree        string // all that is in the finished tree
 	key, intent rootfs.Key
 	ran, reused int
 	events      []string
@@ -157,7 +157,7 @@ func (w *world) build(ctx context.Context, change func(*rootfs.Options)) (b buil
 		return b, err
 	}
 	defer c.Close()
-	b.tree, err = treeDigest(c.Dir())
+	b.tree, err = treeList(c.Dir())
 	return b, err
 }
 
@@ -195,9 +195,10 @@ func (w *world) must(change func(*rootfs.Options)) built {
 
 func fresh(o *rootfs.Options) { o.Fresh = true }
 
-// treeDigest covers path, mode, owner, link target and content of a tree.
-func treeDigest(dir string) (string, error) {
-	h := sha256.New()
+// treeList has a line for path, mode, owner, link target and content of all
+// that is in a tree.
+func treeList(dir string) (string, error) {
+	var h strings.Builder
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -207,22 +208,22 @@ func treeDigest(dir string) (string, error) {
 			return err
 		}
 		st := info.Sys().(*syscall.Stat_t)
-		fmt.Fprintf(h, "%q %v %d %d\n", strings.TrimPrefix(p, dir), info.Mode(), st.Uid, st.Gid)
+		fmt.Fprintf(&h, "%q %v %d %d\n", strings.TrimPrefix(p, dir), info.Mode(), st.Uid, st.Gid)
 		switch {
 		case info.Mode().IsRegular():
 			data, err := os.ReadFile(p)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(h, "%x\n", sha256.Sum256(data))
+			fmt.Fprintf(&h, "%x\n", sha256.Sum256(data))
 		case info.Mode()&fs.ModeSymlink != 0:
 			to, err := os.Readlink(p)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(h, "%q\n", to)
+			fmt.Fprintf(&h, "%q\n", to)
 		}
 		return nil
 	})
-	return hex.EncodeToString(h.Sum(nil)), err
+	return h.String(), err
 }
