@@ -119,11 +119,9 @@ func (f FileSystem) plain() error {
 	return fmt.Errorf("naming %q, which lies on %s, for GRUB: %w", f.Mount, f.Mapped, ErrNoDevice)
 }
 
-// relative is name as seen from the root of its own file system.
+// relative is name as seen from the root of its own file system; "" for that
+// root itself, since scripts put "/" and a file name behind it.
 func (f FileSystem) relative(name string) string {
 	mount := path.Clean(f.Mount)
-	if mount == "/" {
-		return name
-	}
-	return "/" + strings.TrimPrefix(strings.TrimPrefix(name, mount), "/")
+	return strings.TrimSuffix("/"+strings.TrimPrefix(strings.TrimPrefix(name, mount), "/"), "/")
 }

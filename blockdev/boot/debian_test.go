@@ -1,0 +1,213 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// unpackedPackages are what grub-mkconfig and grub-install need to run; no
+// maintainer script is run, so that making the tree takes seconds.
+const unpackedPackages = "dash,bash,coreutils,sed,grep,mawk,findutils,util-linux,debianutils,gettext-base,base-files,grub-common,grub2-common,grub-pc-bin"
+
+// debianTree is an unpacked Debian with GRUB, never to be written. Environment
+// LITHIFY_BOOT_TREES names a folder that keeps such trees.
+func debianTree(t *testing.T, suite string) string {
+	t.Helper()
+	need(t, true, "mmdebstrap")
+	tree := filepath.Join(t.TempDir(), "tree-"+suite)
+	if dir := os.Getenv("LITHIFY_BOOT_TREES"); dir != "" {
+		tree = filepath.Join(dir, "tree-"+suite)
+		if _, err := os.Stat(tree); err == nil {
+			return tree
+		}
+	}
+	cmd := exec.Command("mmdebstrap", "--quiet", "--variant=extract", "--include="+unpackedPackages, suite, tree)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("unpacking Debian %s: %v: %s", suite, err, out)
+	}
+	return tree
+}
+
+// finalise runs a script in a tree over lower as a build does: an overlay, no
+// device, the test binary bound over GRUB's tools. It gives the folder of what
+// the script changed.
+func finalise(t *testing.T, lower string, layout Layout, script string) string {
+	t.Helper()
+	self, work := static(t), t.TempDir()
+	for _, dir := range []string{"up", "work", "tree", "data"} {
+		if err := os.Mkdir(filepath.Join(work, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := json.Marshal(layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(work, "data", filepath.Base(planName)), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var targets []string
+	for _, c := range Covers() {
+		targets = append(targets, c.Target)
+	}
+	cmd := exec.Command("unshare", "--mount", "sh", "-ec", build, "build", lower, work, self, script, strings.Join(targets, " "))
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatalf("finalising: %v", err)
+	}
+	return filepath.Join(work, "up")
+}
+
+// build is the driver of a build, as short as it can be.
+const build = `
+cd "$2"
+mount -t overlay -o "lowerdir=$1,upperdir=up,workdir=work" overlay tree
+mount -t proc proc tree/proc
+mount -t tmpfs dev tree/dev
+for n in null zero urandom; do : > tree/dev/$n; mount --bind /dev/$n tree/dev/$n; done
+mkdir -p tree/dev/lithify/data
+mount --bind data tree/dev/lithify/data
+for c in $5; do if [ -e "tree$c" ]; then mount --bind "$3" "tree$c"; fi; done
+chroot tree /bin/bash -ec "$4"
+`
+
+// static is this test's binary in a form that runs in any tree.
+func static(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.Open(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if !slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+		return self
+	}
+	need(t, false, "go")
+	made := filepath.Join(t.TempDir(), "boot.test")
+	cmd := exec.Command("go", "test", "-c", "-o", made, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building a static test binary: %v: %s", err, out)
+	}
+	return made
+}
+
+// finaliseScript is a boot loader hook without its words.
+const finaliseScript = `
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+[ -e /usr/bin/awk ] || ln -s mawk /usr/bin/awk
+ln -sf /proc/self/mounts /etc/mtab
+printf 'GRUB_DISTRIBUTOR=Debian\nGRUB_TIMEOUT=1\nGRUB_CMDLINE_LINUX_DEFAULT="console=ttyS0"\nGRUB_DISABLE_OS_PROBER=true\n' > /etc/default/grub
+echo kernel > /boot/vmlinuz-6.1.0-1-amd64
+echo initrd > /boot/initrd.img-6.1.0-1-amd64
+grub-install --target=i386-pc --modules='part_msdos part_gpt lvm biosdisk'
+grub-mkconfig -o /boot/grub/grub.cfg
+grub-script-check /boot/grub/grub.cfg
+`
+
+func TestGrubsOwnToolsUnderCovers(t *testing.T) {
+	alone := planned()
+	alone.FileSystems = alone.FileSystems[:1] // /boot on the root
+	for _, c := range []struct {
+		name, suite string
+		layout      Layout
+		want        []string
+	}{
+		{"bookworm", "bookworm", alone, []string{
+			`insmod part_msdos\n\s+insmod ext2\n\s+search --no-floppy --fs-uuid --set=root ` + rootUUID + `\n`,
+			`linux\s+/boot/vmlinuz-6.1.0-1-amd64 root=UUID=` + rootUUID + ` ro`, `initrd\s+/boot/initrd.img-6.1.0-1-amd64\n`}},
+		{"bookworm with /boot apart", "bookworm", planned(), []string{
+			`search --no-floppy --fs-uuid --set=root ` + bootUUID + `\n`,
+			`linux\s+/vmlinuz-6.1.0-1-amd64 root=UUID=` + rootUUID + ` ro`, `initrd\s+/initrd.img-6.1.0-1-amd64\n`}},
+		{"trixie", "trixie", alone, []string{
+			`search --no-floppy --fs-uuid --set=root ` + rootUUID + `\n`,
+			`linux\s+/boot/vmlinuz-6.1.0-1-amd64 root=UUID=` + rootUUID + ` ro`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			grub := filepath.Join(finalise(t, debianTree(t, c.suite), c.layout, finaliseScript), "boot/grub")
+			config := read(t, filepath.Join(grub, "grub.cfg"))
+			for _, want := range c.want {
+				if !regexp.MustCompile(want).Match(config) {
+					t.Errorf("grub.cfg has no %s", want)
+				}
+			}
+			for _, bad := range []string{"/dev/", "overlay", "hd0"} {
+				if bytes.Contains(config, []byte(bad)) {
+					t.Errorf("grub.cfg names %s", bad)
+				}
+			}
+			if t.Failed() {
+				t.Logf("%s", config)
+			}
+			installed(t, grub)
+		})
+	}
+}
+
+// installed looks for what the real grub-install leaves.
+func installed(t *testing.T, grub string) {
+	t.Helper()
+	for _, name := range []string{
+		"grubenv", "fonts/unicode.pf2", "locale/de.mo", "i386-pc/normal.mod", "i386-pc/ext2.mod", "i386-pc/moddep.lst", "i386-pc/command.lst",
+		"i386-pc/boot.img", "i386-pc/core.img", "i386-pc/modinfo.sh", "i386-pc/load.cfg",
+	} {
+		if info, err := os.Stat(filepath.Join(grub, name)); err != nil || info.Mode() != 0o644 || info.Size() == 0 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	if block := read(t, filepath.Join(grub, "grubenv")); len(block) != environmentSize {
+		t.Errorf("environment block of %d bytes", len(block))
+	}
+}
+
+// bios is GRUB's own writer of boot code at work. The partition is a loop device
+// of its own, since not every kernel here parses partition tables.
+const bios = `
+disk=$(losetup -f --show "$1")
+trap 'losetup -d $disk' EXIT
+part=$(losetup -f --show -o 1048576 "$1")
+trap 'losetup -d $disk $part' EXIT
+mke2fs -q $part
+mkdir mnt
+mount $part mnt
+cp -a "$2/boot" mnt/
+echo "(hd0) $disk" > map
+"$3"/lib64/ld-linux-x86-64.so.2 --library-path "$3/lib/x86_64-linux-gnu:$3/usr/lib/x86_64-linux-gnu" \
+    "$3/usr/lib/grub/i386-pc/grub-bios-setup" -s -f --no-rs-codes -m map -d mnt/boot/grub/i386-pc $disk
+sync
+umount mnt
+`
+
+// Place writes what grub-bios-setup writes, to the byte.
+func TestPlaceEqualsGrubBiosSetup(t *testing.T) {
+	tree := debianTree(t, "bookworm")
+	up := finalise(t, tree, planned(), finaliseScript)
+	image := partitioned(t, []string{"sfdisk", "-q"}, "label: dos\nlabel-id: 0x1a2b3c4d\nstart=2048, type=83, bootable\n")
+	ours := image + ".ours"
+	if err := os.WriteFile(ours, read(t, image), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if placed, err := Place(context.Background(), ours, planned(), up); err != nil || !placed {
+		t.Fatal(placed, err)
+	}
+	cmd := exec.Command("unshare", "--mount", "sh", "-ec", bios, "bios", image, up, tree)
+	cmd.Dir = t.TempDir()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("grub-bios-setup: %v: %s", err, out)
+	}
+	same(t, read(t, ours)[:2048*512], read(t, image)[:2048*512])
+}
