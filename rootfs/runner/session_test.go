@@ -241,6 +241,7 @@ func countDelivered(t *testing.T, cmd *exec.Cmd, deed func(*exec.Cmd)) string {
 
 // TestTerminal types ^C and ^\ at a real terminal.
 func TestTerminal(t *testing.T) {
+	var wg sync.WaitGroup
 	for name, as := range people(t) {
 		for key, want := range map[string]string{"\x03": "interrupt\n", "\x1c": "quit\n"} {
 			master, slave := terminal(t)
@@ -250,18 +251,21 @@ func TestTerminal(t *testing.T) {
 				cmd.SysProcAttr = &syscall.SysProcAttr{}
 			}
 			cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
-			got := countDelivered(t, cmd, func(*exec.Cmd) {
-				if _, err := master.Write([]byte(key)); err != nil {
-					t.Error(err)
+			wg.Go(func() {
+				defer master.Close()
+				defer slave.Close()
+				got := countDelivered(t, cmd, func(*exec.Cmd) {
+					if _, err := master.WriteString(key); err != nil {
+						t.Error(err)
+					}
+				})
+				if got != want {
+					t.Errorf("%s: key %q: the build got %q", name, key, got)
 				}
 			})
-			if got != want {
-				t.Errorf("%s: key %q: the build got %q", name, key, got)
-			}
-			slave.Close()
-			master.Close()
 		}
 	}
+	wg.Wait()
 }
 
 func terminal(t *testing.T) (master, slave *os.File) {
