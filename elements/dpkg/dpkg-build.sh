@@ -1,21 +1,26 @@
-# Read by hooks inside the target: what a build does otherwise than a running
-# system, in one place.
+# Read by hooks: what a build does otherwise than a running system.
 
-package_installed() { # NAME
-    [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2> /dev/null)" = installed ]
+# The lists fetched are those of these sources, by the sources' checksum.
+sources_sum() { # ROOT
+    (cd "$1/etc/apt" && find sources.list sources.list.d trusted.gpg.d keyrings -type f -exec sha256sum {} + 2> /dev/null || true) \
+        | sort | sha256sum
 }
 
-# refresh_package_lists asks the network again if the sources changed since the
-# lists were fetched, or nothing was fetched yet.
+package_lists_current() {
+    [ "$(cat /var/lib/apt/lists/lithify-sources 2> /dev/null)" = "$(sources_sum /)" ]
+}
+
+note_package_lists() { # ROOT
+    sources_sum "$1" > "$1/var/lib/apt/lists/lithify-sources"
+}
+
+# refresh_package_lists asks the network unless the lists fetched are those of
+# the sources there are now.
 refresh_package_lists() {
-    local stamp=/var/lib/apt/lists/lithify-sources now
-    now=$(find /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/trusted.gpg.d /etc/apt/keyrings \
-        -type f -exec sha256sum {} + 2> /dev/null | sort | sha256sum) || true
-    if [ "$(cat "$stamp" 2> /dev/null)" = "$now" ]; then
-        return
+    if ! package_lists_current; then
+        apt-get --assume-yes --error-on=any update
+        note_package_lists /
     fi
-    apt-get --assume-yes --error-on=any update
-    echo "$now" > "$stamp"
 }
 
 # An initramfs takes longer to make than everything else together, and packages

@@ -8,9 +8,6 @@ export DIB_DEBIAN_SECURITY_MIRROR=${DIB_DEBIAN_SECURITY_MIRROR:-http://deb.debia
 export DIB_DEBIAN_COMPONENTS=${DIB_DEBIAN_COMPONENTS:-main}
 export DIB_DEBIAN_COMPONENTS_WS=${DIB_DEBIAN_COMPONENTS//,/ }
 
-# Installed before any hook runs inside the target, recommended packages included.
-export DIB_DEBOOTSTRAP_PACKAGES=${DIB_DEBOOTSTRAP_PACKAGES:-systemd-sysv busybox sudo gnupg2 python3}
-
 # The security suite was called RELEASE/updates until Debian 10.
 case "$DIB_RELEASE" in
     jessie|stretch|buster)
