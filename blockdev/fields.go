@@ -89,7 +89,7 @@ func (f *fields) words(key string) []string {
 		return nil
 	}
 	if v.kind != listValue {
-		w, err := splitWords(f.text(key))
+		w, err := SplitWords(f.text(key))
 		if err != nil {
 			f.fail(f.place(key).errorf("%v", err))
 		}

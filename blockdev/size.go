@@ -89,7 +89,11 @@ func (s Size) Of(free int64) int64 {
 	if free <= 0 {
 		return 0
 	}
-	return min(free, int64(float64(free)*s.Percent/100))
+	n := float64(free) * s.Percent / 100
+	if n >= float64(free) { // all of it, exactly
+		return free
+	}
+	return int64(n)
 }
 
 func (s Size) String() string {

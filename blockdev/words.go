@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// splitWords splits text like a shell: blanks part words, quotes and the
+// SplitWords splits text like a shell: blanks part words, quotes and the
 // backslash keep them together. Nothing is expanded.
-func splitWords(s string) ([]string, error) {
+func SplitWords(s string) ([]string, error) {
 	var words []string
 	var w strings.Builder
 	open, quote := false, rune(0)

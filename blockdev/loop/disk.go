@@ -21,8 +21,8 @@ func (d *disk) Devices() map[string]string {
 // Images maps disks to their raw files.
 func (d *disk) Images() map[string]string { return maps.Clone(d.images) }
 
-// Commit trims and unmounts every file system, takes the build's folder out of
-// their superblocks, and detaches the devices. The raw files stay. After an
+// Commit trims and unmounts every file system, detaches the devices, and takes
+// the build's folder out of the superblocks. The raw files stay. After an
 // error the disk is as it was, or partly unmounted; Close undoes it.
 func (d *disk) Commit(ctx context.Context) error {
 	if d.closed {
@@ -32,7 +32,7 @@ func (d *disk) Commit(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := d.finish(ctx, d.mounted[i]); err != nil {
+		if err := d.finish(d.mounted[i]); err != nil {
 			return err
 		}
 		d.mounted = d.mounted[:i]
@@ -40,19 +40,24 @@ func (d *disk) Commit(ctx context.Context) error {
 	if err := d.undo.run(); err != nil {
 		return err
 	}
+	for i := range d.plan.FileSystems {
+		f := &d.plan.FileSystems[i]
+		if f.MountPoint == "" {
+			continue
+		}
+		if err := setLastMounted(d.images[f.Disk], f); err != nil {
+			return err
+		}
+	}
 	d.closed, d.files = true, nil // the images are the caller's now
 	return nil
 }
 
-func (d *disk) finish(ctx context.Context, m mounted) error {
+func (d *disk) finish(m mounted) error {
 	if err := trim(m.dev, m.target); err != nil {
 		return err
 	}
-	if err := unmount(m.target); err != nil {
-		return err
-	}
-	// The kernel noted where it was mounted: a path of this host.
-	return run(ctx, nil, "tune2fs", "-M", m.at, m.dev.path)
+	return unmount(m.target)
 }
 
 // Close undoes everything in reverse and removes the raw files.
