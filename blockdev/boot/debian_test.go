@@ -18,17 +18,18 @@ import (
 // maintainer script is run, so that making the tree takes seconds.
 const unpackedPackages = "dash,bash,coreutils,sed,grep,mawk,findutils,util-linux,debianutils,gettext-base,base-files,grub-common,grub2-common,grub-pc-bin"
 
-// debianTree is an unpacked Debian with GRUB, never to be written. Environment
-// LITHIFY_BOOT_TREES names a folder that keeps such trees.
+// debianTree is an unpacked Debian with GRUB, never to be written, made once.
+// LITHIFY_BOOT_TREES names a folder that keeps such trees between runs.
 func debianTree(t *testing.T, suite string) string {
 	t.Helper()
 	need(t, true, "mmdebstrap")
-	tree := filepath.Join(t.TempDir(), "tree-"+suite)
-	if dir := os.Getenv("LITHIFY_BOOT_TREES"); dir != "" {
-		tree = filepath.Join(dir, "tree-"+suite)
-		if _, err := os.Stat(tree); err == nil {
-			return tree
-		}
+	dir := trees
+	if kept := os.Getenv("LITHIFY_BOOT_TREES"); kept != "" {
+		dir = kept
+	}
+	tree := filepath.Join(dir, "tree-"+suite)
+	if _, err := os.Stat(tree); err == nil {
+		return tree
 	}
 	cmd := exec.Command("mmdebstrap", "--quiet", "--variant=extract", "--include="+unpackedPackages, suite, tree)
 	if out, err := cmd.CombinedOutput(); err != nil {

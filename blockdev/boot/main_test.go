@@ -20,8 +20,19 @@ func TestMain(m *testing.M) {
 	if strings.HasPrefix(filepath.Base(os.Args[0]), "grub") {
 		os.Exit(standIn())
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "boot-trees-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	trees = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir) // scratch
+	os.Exit(code)
 }
+
+// trees keeps what debianTree made for the other tests of this run.
+var trees string
 
 func standIn() int {
 	name := filepath.Base(os.Args[0])
