@@ -69,6 +69,12 @@ func program(t *testing.T, as *user.User, vars ...string) *exec.Cmd {
 	cmd := exec.Command(exe2, "-an", "argument")
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), roleVar + "=session"}, vars...)
 	cmd.Dir = "/"
+	t.Cleanup(func() {
+		if cmd.Process != nil && cmd.ProcessState == nil { // the test gave up on it
+			kill(t, cmd.Process.Pid, syscall.SIGKILL)
+			_ = cmd.Wait()
+		}
+	})
 	if as != nil {
 		uid, _ := strconv.ParseUint(as.Uid, 10, 32)
 		gid, _ := strconv.ParseUint(as.Gid, 10, 32)
