@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -157,11 +158,13 @@ func (n *normaliser) long(word string, rest []string) ([]string, error) {
 // short takes a cluster of letters (given without the dash): the first that
 // needs a value takes the rest of the cluster, or the next argument.
 func (n *normaliser) short(letters string, rest []string) ([]string, error) {
-	for i, r := range letters {
-		letter, tail := string(r), letters[i+len(string(r)):]
+	for letters != "" {
+		_, size := utf8.DecodeRuneInString(letters) // one byte where it is no UTF-8
+		letter, tail := letters[:size], letters[size:]
+		letters = tail
 		at := slices.IndexFunc(n.table, func(p option) bool { return p.short == letter })
 		if at < 0 {
-			return nil, usagef("unknown option -%s; --help lists the options", letter)
+			return nil, usagef("unknown option %q; --help lists the options", "-"+letter)
 		}
 		p := n.table[at]
 		if p.value == "" {
@@ -206,14 +209,14 @@ func findLong(table []option, name string) (option, error) {
 	case 0:
 		return option{}, unknownOption(table, name)
 	}
-	return option{}, usagef("option --%s may mean %s", name, orList(longNames(found)))
+	return option{}, usagef("option %q may mean %s", "--"+name, orList(longNames(found)))
 }
 
 func unknownOption(table []option, name string) error {
 	if near := nearest("--"+name, longNames(table)); near != "" {
-		return usagef("unknown option --%s; did you mean %s?", name, near)
+		return usagef("unknown option %q; did you mean %s?", "--"+name, near)
 	}
-	return usagef("unknown option --%s; --help lists the options", name)
+	return usagef("unknown option %q; --help lists the options", "--"+name)
 }
 
 func longNames(table []option) []string {

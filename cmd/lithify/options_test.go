@@ -154,12 +154,12 @@ func TestMistakes(t *testing.T) {
 	}
 	for _, c := range []struct{ args, env, says string }{
 		{"", "", "no element given"},
-		{"--frobnicate el", "", "unknown option --frobnicate"},
+		{"--frobnicate el", "", `unknown option "--frobnicate"`},
 		{"--ofline el", "", "did you mean --offline?"},
 		{"--image el", "", "--image-size, --image-extra-size or --image-cache"},
-		{"--= el", "", "unknown option --"},
-		{"-z el", "", "unknown option -z"},
-		{"-é el", "", "unknown option -é"},
+		{"--= el", "", `unknown option "--"`},
+		{"-z el", "", `unknown option "-z"`},
+		{"-é el", "", `unknown option "-é"`},
 		{"el -o", "", "option -o needs a value"},
 		{"el --image-size", "", "option --image-size needs a value"},
 		{"--offline=1 el", "", "takes no value"},
