@@ -33,6 +33,7 @@ func debianTree(t *testing.T, suite string) string {
 	}
 	cmd := exec.Command("mmdebstrap", "--quiet", "--variant=extract", "--include="+unpackedPackages, suite, tree)
 	if out, err := cmd.CombinedOutput(); err != nil {
+		_ = os.RemoveAll(tree) // the next test must not take it for whole
 		t.Fatalf("unpacking Debian %s: %v: %s", suite, err, out)
 	}
 	return tree

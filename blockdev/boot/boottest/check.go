@@ -24,7 +24,7 @@ type Expect struct {
 	KeepsBoot bool // leave out update-grub, grub-install, update-initramfs and the second boot
 
 	BootLimit time.Duration // until login:, 0 means 6 minutes
-	WorkLimit time.Duration // for each command of the second half, 0 means 15 minutes
+	WorkLimit time.Duration // for each command of the second half, 0 means 30 minutes
 	Logger    *slog.Logger  // told of each check and the time it took; may be nil
 }
 
@@ -36,7 +36,7 @@ func (e Expect) withDefaults() Expect {
 		e.BootLimit = 6 * time.Minute
 	}
 	if e.WorkLimit == 0 {
-		e.WorkLimit = 15 * time.Minute
+		e.WorkLimit = 30 * time.Minute
 	}
 	if e.Logger == nil {
 		e.Logger = slog.New(slog.DiscardHandler)
