@@ -13,7 +13,7 @@ NAMES = disk-image-create ramdisk-image-create diskimage-builder element-info di
 all: bin/lithify
 
 bin/lithify: FORCE
-	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/lithify
+	go build -ldflags '-s -w -X main.release=$(VERSION)' -o $@ ./cmd/lithify
 	@for name in $(NAMES); do ln -sf lithify bin/$$name; done
 
 .PHONY: FORCE

@@ -21,11 +21,11 @@ func (j *job) createDisks(ctx context.Context) error {
 		return nil
 	}
 	j.graph.Identify(string(j.result.Seed))
-	content, err := blockdev.Measure(ctx, j.tree, j.graph.MountPoints())
-	if err != nil {
+	if err := blockdev.MakeMountPoints(j.tree, j.graph.MountPoints()); err != nil {
 		return err
 	}
-	if err := blockdev.MakeMountPoints(j.tree, j.graph.MountPoints()); err != nil {
+	content, err := blockdev.Measure(ctx, j.tree, j.graph.MountPoints())
+	if err != nil {
 		return err
 	}
 	err = j.createDisk(ctx, content, false)
@@ -83,10 +83,11 @@ func (j *job) backend(images string) blockdev.Backend {
 			name = "loop"
 		}
 	}
+	work := filepath.Join(j.work, "disk")
 	if name == "loop" {
-		return &loop.Backend{Dir: images, Work: filepath.Join(j.work, "disk"), Logger: j.ui.Logger()}
+		return loop.New(loop.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger()})
 	}
-	return &file.Backend{Dir: images, Work: filepath.Join(j.work, "disk"), Logger: j.ui.Logger()}
+	return file.New(file.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger()})
 }
 
 // imageFolder is where raw disks are made: in memory when that is allowed, the

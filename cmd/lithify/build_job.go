@@ -89,7 +89,7 @@ func (j *job) configureDisks() error {
 	if err != nil {
 		return err
 	}
-	shell, err := splitShell(j.o.MkfsOptions)
+	shell, err := blockdev.SplitWords(j.o.MkfsOptions)
 	if err != nil {
 		return usagef("--mkfs-options: %w", err)
 	}
@@ -230,7 +230,7 @@ func (j *job) treeOptions(store string) (rootfs.Options, error) {
 	}
 	o := rootfs.Options{
 		Store: j.store, Elements: j.elements, Hooks: j.hooks, Environment: contractEnvironment(j), Packages: j.o.Packages,
-		Work: j.work, Binary: program, Commands: targetCommands(), Covers: covers, ResolvConf: resolv,
+		Work: j.work, Binary: program, Commands: targetCommandNames(), Covers: covers, ResolvConf: resolv,
 		Epoch: j.o.Epoch, MaxAge: j.o.MaxAge, Fresh: j.o.NoLayers, Offline: j.o.Offline,
 		Answers: filepath.Join(store, "answers"), Output: j.ui.Log(), Observe: j.observer(), Logger: j.ui.Logger(),
 	}

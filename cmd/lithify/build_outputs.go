@@ -101,7 +101,11 @@ func (j *job) writeOutput(ctx context.Context, i int, f convert.Format) error {
 
 func (j *job) writeFile(ctx context.Context, out *output, f convert.Format) error {
 	if f.Name == "tar" {
-		return convert.Tar(ctx, out.File(), j.tree, convert.TarOptions{Time: j.o.Epoch})
+		o := convert.TarOptions{Progress: func(done, total int64) { j.ui.Progress(out.Path(), done, total) }}
+		if j.o.Epoch != nil {
+			o.Time = *j.o.Epoch
+		}
+		return convert.Tar(ctx, out.File(), j.tree, o)
 	}
 	root, err := j.graph.RootDisk()
 	if err != nil {

@@ -19,11 +19,15 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/lithify/lithify/oci"
 	"github.com/lithify/lithify/rootfs/runner"
 )
 
 func main() {
 	runner.Main()
+	if oci.Init() {
+		return
+	}
 	ctx, stop := untilSignal(context.Background())
 	code := run(ctx, os.Args, os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 	stop()
