@@ -1,8 +1,10 @@
 package blockdevtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -32,6 +34,7 @@ func Run(t *testing.T, newBackend NewBackend, can Capabilities) {
 	}
 	t.Run("full, explicit", s.fullExplicit)
 	t.Run("full, computed", s.fullComputed)
+	t.Run("just enough", s.justEnough)
 	t.Run("closed", s.closed)
 	t.Run("cancelled", s.cancelled)
 }
@@ -217,6 +220,38 @@ func (s suite) full(t *testing.T, r blockdev.Request, explicit bool) {
 		t.Errorf("error %+v", full)
 	}
 	nothingLeft(t, dir)
+}
+
+// justEnough: the size that an error names as needed is enough.
+func (s suite) justEnough(t *testing.T) {
+	tree := t.TempDir()
+	NastyTree(t, tree)
+	for i := range 30 { // more content than rounding hides
+		if err := os.WriteFile(filepath.Join(tree, fmt.Sprint("data", i)), bytes.Repeat([]byte("lithify\n"), 400_000), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := s.graph(t, "")
+	m, err := blockdev.Measure(t.Context(), tree, g.MountPoints())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = g.Layout(m, blockdev.Request{ImageSize: 10 << 20})
+	var small *blockdev.SizeError
+	if !errors.As(err, &small) || small.Given != 10<<20 {
+		t.Fatalf("10 MiB: %v", err)
+	}
+	p := s.plan(t, g, tree, blockdev.Request{ImageSize: small.Needed})
+	d, err := s.newBackend(t, t.TempDir()).Create(t.Context(), g, p, blockdev.Tree{Dir: tree})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // closed: Close without Commit leaves nothing.
