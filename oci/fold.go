@@ -104,11 +104,7 @@ func (s *Store) makeFold(ctx context.Context, chain []string) (string, error) {
 	s.mu.Unlock()
 	err := s.createLayer(ctx, id, chain[foldKeep-1])
 	if err == nil {
-		var parts []string
-		for _, p := range slices.Backward(chain[foldKeep:]) {
-			parts = append(parts, s.diffDir(p))
-		}
-		err = mergeDiffs(ctx, s.diffDir(id), parts)
+		err = mergeDiffs(ctx, s.diffDir(id), s.diffDirs(chain[foldKeep:]), s.diffDirs(chain[:foldKeep]))
 	}
 	s.mu.Lock()
 	s.fresh[id].mounted = false

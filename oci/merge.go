@@ -16,7 +16,8 @@ import (
 //
 //	folder(parts, highest first):
 //	    for each part, for each entry whose name was not seen in a higher part:
-//	        deletion: kept as a deletion
+//	        deletion: kept where it deletes something that lies below all parts:
+//	                  in a folder that merges with nothing, the kernel would list it
 //	        folder:   merge it with the folders of that name in the lower parts,
 //	                  down to the first that is opaque, or that has something
 //	                  else or a deletion there: then the result is opaque
@@ -29,20 +30,22 @@ import (
 // files with several names, cron ignores such tables).
 type merger struct {
 	ctx   context.Context
+	below stack            // what the result goes on top of
 	marks string           // xattr prefix for opaque marks in this process
 	made  map[inode]string // copied files with several names
 }
 
 type inode struct{ dev, ino uint64 }
 
-// mergeDiffs fills the empty folder to.
-func mergeDiffs(ctx context.Context, to string, parts []string) error {
+// mergeDiffs fills the empty folder to, which goes on top of below, with parts,
+// highest first.
+func mergeDiffs(ctx context.Context, to string, parts, below stack) error {
 	prefix, err := markPrefix(to)
 	if err != nil {
 		return err
 	}
-	m := &merger{ctx: ctx, marks: prefix, made: map[inode]string{}}
-	return m.folder(to, parts)
+	m := &merger{ctx: ctx, below: below, marks: prefix, made: map[inode]string{}}
+	return m.folder(to, ".", parts, false)
 }
 
 // markPrefix finds out which prefix overlay mounts of this process use: root of
@@ -58,7 +61,9 @@ func markPrefix(dir string) (string, error) {
 	return "", fmt.Errorf("setting attributes in %q: %w", dir, err)
 }
 
-func (m *merger) folder(to string, parts []string) error {
+// folder merges the folders parts, which all show rel. cut means that rel is
+// inside an opaque folder.
+func (m *merger) folder(to, rel string, parts []string, cut bool) error {
 	seen := map[string]bool{}
 	for i, part := range parts {
 		if err := m.ctx.Err(); err != nil {
@@ -73,7 +78,7 @@ func (m *merger) folder(to string, parts []string) error {
 				continue
 			}
 			seen[n.Name()] = true
-			if err := m.entry(filepath.Join(to, n.Name()), parts[i:], n.Name()); err != nil {
+			if err := m.entry(filepath.Join(to, n.Name()), filepath.Join(rel, n.Name()), parts[i:], cut); err != nil {
 				return err
 			}
 		}
@@ -81,11 +86,17 @@ func (m *merger) folder(to string, parts []string) error {
 	return copyFolderMeta(parts[0], to)
 }
 
-func (m *merger) entry(to string, parts []string, name string) error {
+func (m *merger) entry(to, rel string, parts []string, cut bool) error {
+	name := filepath.Base(rel)
 	from := filepath.Join(parts[0], name)
 	st, err := lstat(from)
 	if err != nil {
 		return err
+	}
+	if isWhiteout(st) {
+		if _, _, deletes, err := m.below.find(rel); err != nil || cut || !deletes {
+			return err
+		}
 	}
 	if !isDir(st) {
 		return m.file(to, from, st)
@@ -97,10 +108,10 @@ func (m *merger) entry(to string, parts []string, name string) error {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return err
 	}
-	if err := m.folder(to, merged); err != nil {
+	if err := m.folder(to, rel, merged, cut || opaque); err != nil {
 		return err
 	}
-	if !opaque {
+	if !opaque || cut {
 		return nil
 	}
 	if err := unix.Lsetxattr(to, m.marks+"opaque", []byte("y"), 0); err != nil {

@@ -29,11 +29,16 @@ func (s *Store) stackOf(id string) (stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.diffDirs(chain), nil
+}
+
+// diffDirs turns layer IDs, lowest first, into a stack.
+func (s *Store) diffDirs(chain []string) stack {
 	var st stack
 	for _, id := range slices.Backward(chain) {
 		st = append(st, s.diffDir(id))
 	}
-	return st, nil
+	return st
 }
 
 // find returns where the file that a mount of the stack shows at rel lies.

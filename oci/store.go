@@ -148,7 +148,7 @@ func (s *Store) runLockPath(run string) string {
 const mountOptions = "overlay.mountopt=volatile,index=off,metacopy=off,redirect_dir=nofollow"
 
 func openStorage(root, runRoot string) (storage.Store, error) {
-	quietLogrus()
+	tameLibraries()
 	return storage.GetStore(storage.StoreOptions{
 		GraphRoot:       root,
 		RunRoot:         runRoot,
