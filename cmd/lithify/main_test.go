@@ -5,13 +5,18 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
+	"github.com/lithify/lithify/oci"
 	"github.com/lithify/lithify/rootfs/runner"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
 	runner.Main()
+	if oci.Init() {
+		return
+	}
 	programs := map[string]func(){}
 	for _, name := range []string{"lithify", "disk-image-create", "ramdisk-image-create", "element-info", "dib-lint"} {
 		programs[name] = main
@@ -39,8 +44,23 @@ func TestScripts(t *testing.T) {
 			}
 			return os.Geteuid() == 0, nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "appears": appears},
 	})
+}
+
+// appears FILE waits until another process made the file.
+func appears(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: appears FILE")
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s did not appear", args[0])
+		}
+	}
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {
