@@ -12,43 +12,52 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // checksumKinds are all kinds that an output may have beside it.
 var checksumKinds = []string{"md5", "sha256"}
 
-// digestFile reads the whole of f once and returns the hexadecimal digests of
-// the kinds wanted.
+// newHash returns the hash of a kind of checksum.
+func newHash(kind string) (hash.Hash, error) {
+	switch kind {
+	case "md5":
+		return md5.New(), nil
+	case "sha256":
+		return sha256.New(), nil
+	}
+	return nil, fmt.Errorf("unknown kind of checksum %q", kind)
+}
+
+// digestFile returns the hexadecimal digests of f of the kinds wanted. Each is
+// made by itself at the same time: md5 takes longer than reading twice.
 func digestFile(ctx context.Context, f *os.File, kinds []string) (map[string]string, error) {
-	if len(kinds) == 0 {
-		return nil, nil
-	}
-	hashes := map[string]hash.Hash{}
-	var writers []io.Writer
-	for _, kind := range kinds {
-		switch kind {
-		case "md5":
-			hashes[kind] = md5.New()
-		case "sha256":
-			hashes[kind] = sha256.New()
-		default:
-			return nil, fmt.Errorf("unknown kind of checksum %q", kind)
-		}
-		writers = append(writers, hashes[kind])
-	}
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	content := io.NewSectionReader(f, 0, info.Size())
-	if _, err := io.CopyBuffer(io.MultiWriter(writers...), ctxReader{ctx, content}, make([]byte, 1<<20)); err != nil {
-		return nil, fmt.Errorf("summing up: %w", err)
+	sums, errs := make([]string, len(kinds)), make([]error, len(kinds))
+	var group sync.WaitGroup
+	for i, kind := range kinds {
+		group.Go(func() { sums[i], errs[i] = digest(ctx, io.NewSectionReader(f, 0, info.Size()), kind) })
 	}
-	sums := map[string]string{}
-	for kind, h := range hashes {
-		sums[kind] = hex.EncodeToString(h.Sum(nil))
+	group.Wait()
+	byKind := map[string]string{}
+	for i, kind := range kinds {
+		byKind[kind] = sums[i]
 	}
-	return sums, nil
+	return byKind, errors.Join(errs...)
+}
+
+func digest(ctx context.Context, r io.Reader, kind string) (string, error) {
+	h, err := newHash(kind)
+	if err != nil {
+		return "", err
+	}
+	if _, err := io.CopyBuffer(h, ctxReader{ctx, r}, make([]byte, 256<<10)); err != nil {
+		return "", fmt.Errorf("summing up %s: %w", kind, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // ctxReader stops reading when its context ends. It lives for one call.
@@ -91,6 +100,9 @@ func ensureChecksums(ctx context.Context, path string, kinds []string) error {
 	}
 	defer f.Close()
 	sums, err := digestFile(ctx, f, missing)
+	if err != nil {
+		return err
+	}
 	for kind, sum := range sums {
 		err = errors.Join(err, writeRenamed(path+"."+kind, checksumLine(sum, path)))
 	}

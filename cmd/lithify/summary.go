@@ -39,7 +39,11 @@ func (u *ui) Summary(s Summary) {
 	if s.Stages == nil {
 		s.Stages = u.stages
 	}
-	for _, line := range s.lines() {
+	lines := s.lines()
+	if hint := s.startHint(); hint != "" {
+		lines = append(lines, "start it: "+hint)
+	}
+	for _, line := range lines {
 		u.record(line)
 		u.screen.line(line)
 	}
@@ -50,6 +54,9 @@ func (s Summary) lines() []string {
 	for _, f := range s.Files {
 		lines = append(lines, f.String())
 	}
+	if s.Reused+s.Ran == 0 {
+		return append(lines, "nothing to do: all is as it was made; "+shortDuration(s.Took))
+	}
 	lines = append(lines, fmt.Sprintf("%s reused, %d run; %s", count(s.Reused, "step"), s.Ran, shortDuration(s.Took)))
 	var times []string
 	for _, st := range s.Stages {
@@ -59,9 +66,6 @@ func (s Summary) lines() []string {
 	}
 	if len(times) > 0 {
 		lines = append(lines, "time: "+strings.Join(times, ", "))
-	}
-	if hint := s.startHint(); hint != "" {
-		lines = append(lines, "start it: "+hint)
 	}
 	return lines
 }

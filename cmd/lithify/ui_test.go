@@ -286,3 +286,25 @@ func needed(t *testing.T, what string, err error) {
 	}
 	t.Skipf("needs %s: %v", what, err)
 }
+
+func TestSummaryOfNothingToDo(t *testing.T) {
+	s := Summary{Took: time.Second / 2, Files: []OutputFile{{Path: "w.raw", Size: 2048, Kept: true}}}
+	if got := strings.Join(s.lines(), "|"); got != "w.raw  2.0 KiB  unchanged|nothing to do: all is as it was made; 0.5s" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestSizesAndTimesForPeople(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 bytes", 1023: "1023 bytes", 1536: "1.5 KiB", 3 << 29: "1.5 GiB"} {
+		if got := sizeText(n); got != want {
+			t.Errorf("%d: %q", n, got)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		40 * time.Millisecond: "0.0s", 12345 * time.Millisecond: "12.3s", 65 * time.Second: "1m05s", 3661 * time.Second: "1h01m01s",
+	} {
+		if got := shortDuration(d); got != want {
+			t.Errorf("%v: %q", d, got)
+		}
+	}
+}
