@@ -137,7 +137,7 @@ func hint(err error) string {
 	case errors.As(err, &hook):
 		return ""
 	case errors.Is(err, syscall.ENOSPC):
-		return "free some space, or name another folder for work files: TMPDIR=/path"
+		return "free some space there, or use another disk: -o names the outputs', TMPDIR the work files', LITHIFY_STORE that of the kept steps"
 	case errors.Is(err, syscall.EDQUOT):
 		return "your quota on that disk is used up"
 	}
