@@ -78,11 +78,11 @@ func (s *Store) base(ctx context.Context) (string, error) {
 }
 
 func (s *Store) makeBase(ctx context.Context) (id string, err error) {
-	b, err := s.newBuilder(ctx, "base")
+	b, done, err := s.newBuilder(ctx, "base")
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, b.Delete()) }()
+	defer func() { err = errors.Join(err, done()) }()
 	ref, err := is.Transport.ParseStoreReference(s.st, baseImage)
 	if err != nil {
 		return "", err
@@ -109,14 +109,28 @@ func (s *Store) makeBase(ctx context.Context) (id string, err error) {
 	return img.TopLayer, errors.Join(os.Chmod(root, 0o755), os.Chown(root, 0, 0), os.Chtimes(root, epoch, epoch))
 }
 
-// newBuilder makes a working container from scratch. The name carries the run,
-// so that the next Open finds what a killed build left.
-func (s *Store) newBuilder(ctx context.Context, what string) (*buildah.Builder, error) {
+// newBuilder makes a working container from scratch; done deletes it. The name
+// carries the run, so that the next Open finds what a killed build left. Layers
+// made by the libraries have no lock of their own: until they are recorded as a
+// container's or an image's, one lock guards them all.
+func (s *Store) newBuilder(ctx context.Context, what string) (b *buildah.Builder, done func() error, err error) {
+	l, err := waitLock(ctx, s.lockPath("builders", "all"), unix.LOCK_SH)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err = s.scratchBuilder(ctx, what)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("making a scratch container: %w", err), l.release())
+	}
+	return b, func() error { return errors.Join(b.Delete(), l.release()) }, nil
+}
+
+func (s *Store) scratchBuilder(ctx context.Context, what string) (*buildah.Builder, error) {
 	policy, err := s.policy()
 	if err != nil {
 		return nil, err
 	}
-	b, err := buildah.NewBuilder(ctx, s.st, buildah.BuilderOptions{
+	return buildah.NewBuilder(ctx, s.st, buildah.BuilderOptions{
 		FromImage:           "scratch",
 		Container:           fmt.Sprintf("lithify-%s-%s-%s", what, newID()[:8], s.run),
 		PullPolicy:          buildah.PullNever,
@@ -130,10 +144,6 @@ func (s *Store) newBuilder(ctx context.Context, what string) (*buildah.Builder, 
 
 		PreserveBaseImageAnns: true, // else an empty annotation about a base is added
 	})
-	if err != nil {
-		return nil, fmt.Errorf("making a scratch container: %w", err)
-	}
-	return b, nil
 }
 
 // commitOptions give equal bytes for equal trees: no build times, no name or

@@ -29,6 +29,12 @@
 //	      write record to a temporary file, fsync, rename, fsync folder
 //	Open: layers below no record, whose lock nobody holds, are removed
 //
+// # Cost
+//
+// One step (claim, layer, mount, a file written, look for changes, unmount)
+// takes 7 ms on two shared cores (BenchmarkStep), of it half in the two flushes
+// of containers/storage's list of layers; 25-50 ms while the disk is busy.
+//
 // # Who may remove what
 //
 // Whoever uses a layer holds a shared flock on locks/layer-ID, taken before the

@@ -118,7 +118,7 @@ func helpHang(ctx context.Context, s *Store) error {
 	if err := put("c", "3")(ct.Dir()); err != nil {
 		return err
 	}
-	if _, err := s.newBuilder(ctx, "image"); err != nil {
+	if _, _, err := s.newBuilder(ctx, "image"); err != nil {
 		return err
 	}
 	fmt.Println("ready")
@@ -277,7 +277,7 @@ func TestPruneHarmsNoBuild(t *testing.T) {
 	}
 	locks, err := filepath.Glob(s.lockPath("*", "*"))
 	must(t, err)
-	if len(locks) > 3 { // format, base, the base's layer
+	if len(locks) > 4 { // format, base, builders, the base's layer
 		t.Errorf("locks are left: %v", locks)
 	}
 }

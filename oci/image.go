@@ -78,11 +78,11 @@ func (s *Store) commit(ctx context.Context, l rootfs.Layer, cfg ImageConfig, img
 		return err
 	}
 	defer func() { err = errors.Join(err, tree.Close()) }()
-	b, err := s.newBuilder(ctx, "image")
+	b, done, err := s.newBuilder(ctx, "image")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.Delete()) }()
+	defer func() { err = errors.Join(err, done()) }()
 	if err := configure(b, cfg); err != nil {
 		return err
 	}

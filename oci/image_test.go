@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -145,6 +147,38 @@ func TestEqualTreesEqualDigests(t *testing.T) {
 	}
 	must(t, ia.Remove())
 	must(t, ib.Remove())
+}
+
+func TestImageFailsCleanly(t *testing.T) {
+	needRoot(t)
+	s := openStore(t, t.TempDir())
+	l, _ := step(t, s, base(t, s), "one", writer(t, ".wh.x", ""))
+	if _, err := s.Image(t.Context(), l, ImageConfig{}); err == nil || !strings.Contains(err.Error(), ".wh.x") {
+		t.Errorf("Image of a tree with a whiteout's name = %v", err)
+	}
+	l, _ = step(t, s, base(t, s), "two", writer(t, "x", ""))
+	if _, err := s.Image(t.Context(), l, ImageConfig{Env: []string{"novalue"}}); err == nil {
+		t.Error("a bad environment was taken")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Image(ctx, l, ImageConfig{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Image after ^C = %v", err)
+	}
+	never := errors.New("never opened")
+	if err := s.withTar(t.Context(), "/", func(string) error { return never }); !errors.Is(err, never) {
+		t.Errorf("withTar = %v", err)
+	}
+	left, err := os.ReadDir(s.work)
+	must(t, err)
+	for _, f := range left {
+		if f.Name() != "policy.json" && f.Name() != "storage" {
+			t.Errorf("%s was left", f.Name())
+		}
+	}
+	if n := layerCount(t, s); n != 3 {
+		t.Errorf("%d layers, want 3", n)
+	}
 }
 
 func TestPushRefusesPlainHTTP(t *testing.T) {

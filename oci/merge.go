@@ -31,7 +31,6 @@ import (
 type merger struct {
 	ctx   context.Context
 	below stack            // what the result goes on top of
-	marks string           // xattr prefix for opaque marks in this process
 	made  map[inode]string // copied files with several names
 }
 
@@ -40,25 +39,8 @@ type inode struct{ dev, ino uint64 }
 // mergeDiffs fills the empty folder to, which goes on top of below, with parts,
 // highest first.
 func mergeDiffs(ctx context.Context, to string, parts, below stack) error {
-	prefix, err := markPrefix(to)
-	if err != nil {
-		return err
-	}
-	m := &merger{ctx: ctx, below: below, marks: prefix, made: map[inode]string{}}
+	m := &merger{ctx: ctx, below: below, made: map[inode]string{}}
 	return m.folder(to, ".", parts, false)
-}
-
-// markPrefix finds out which prefix overlay mounts of this process use: root of
-// a user namespace cannot set trusted attributes.
-func markPrefix(dir string) (string, error) {
-	err := unix.Lsetxattr(dir, "trusted.overlay.lithify", []byte("y"), 0)
-	if err == nil {
-		return "trusted.overlay.", unix.Lremovexattr(dir, "trusted.overlay.lithify")
-	}
-	if errors.Is(err, unix.EPERM) {
-		return "user.overlay.", nil
-	}
-	return "", fmt.Errorf("setting attributes in %q: %w", dir, err)
 }
 
 // folder merges the folders parts, which all show rel. cut means that rel is
@@ -114,7 +96,7 @@ func (m *merger) entry(to, rel string, parts []string, cut bool) error {
 	if !opaque || cut {
 		return nil
 	}
-	if err := unix.Lsetxattr(to, m.marks+"opaque", []byte("y"), 0); err != nil {
+	if err := unix.Lsetxattr(to, overlayPrefix()+"opaque", []byte("y"), 0); err != nil {
 		return fmt.Errorf("marking %q opaque: %w", to, err)
 	}
 	return nil
@@ -136,7 +118,7 @@ func foldersNamed(parts []string, name string) (merged []string, opaque bool, er
 			return merged, true, nil
 		}
 		merged = append(merged, path)
-		if overlayXattr(path, "opaque") {
+		if isOpaque(path) {
 			return merged, true, nil
 		}
 	}

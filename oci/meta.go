@@ -8,14 +8,21 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/containers/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
 
-// ownXattr tells whether an extended attribute is overlayfs's own bookkeeping.
-func ownXattr(name string) bool {
-	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.")
-}
+// overlayPrefix is that of the attributes in which overlay mounts of this
+// process keep their own books: containers/storage mounts with userxattr where
+// trusted attributes cannot be set.
+var overlayPrefix = sync.OnceValue(func() string {
+	if unshare.IsRootless() {
+		return "user.overlay."
+	}
+	return "trusted.overlay."
+})
 
 // xattrs reads the extended attributes of a path, links not followed, without
 // overlayfs's own.
@@ -26,7 +33,7 @@ func xattrs(path string) (map[string][]byte, error) {
 	}
 	var all map[string][]byte
 	for name := range bytes.SplitSeq(names, []byte{0}) {
-		if len(name) == 0 || ownXattr(string(name)) {
+		if len(name) == 0 || strings.HasPrefix(string(name), overlayPrefix()) {
 			continue
 		}
 		v, err := readGrowing(func(b []byte) (int, error) { return unix.Lgetxattr(path, string(name), b) })
@@ -59,16 +66,13 @@ func readGrowing(read func([]byte) (int, error)) ([]byte, error) {
 	}
 }
 
-// hasXattr tells whether path has the overlay attribute called name, under the
-// prefix of root's or of a user namespace's overlays.
-func overlayXattr(path, name string) bool {
+// isOpaque tells whether a folder in a diff folder hides the folder below. The
+// kernel also writes "x" there, for a folder with deletions of another kind that
+// hides nothing; only "y" counts.
+func isOpaque(path string) bool {
 	var b [8]byte
-	for _, prefix := range []string{"trusted.overlay.", "user.overlay."} {
-		if n, err := unix.Lgetxattr(path, prefix+name, b[:]); err == nil && n > 0 {
-			return b[0] == 'y' || b[0] == 'x'
-		}
-	}
-	return false
+	n, err := unix.Lgetxattr(path, overlayPrefix()+"opaque", b[:])
+	return err == nil && n == 1 && b[0] == 'y'
 }
 
 func lstat(path string) (unix.Stat_t, error) {

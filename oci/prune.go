@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -122,7 +123,7 @@ func (p *pruner) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.s.sweepFiles()
+	return p.s.sweepFiles(ctx)
 }
 
 // load reads layers first and records after: a layer sealed in between has no
@@ -201,6 +202,9 @@ func (p *pruner) next() *node {
 // it.
 func (p *pruner) remove(ctx context.Context, n *node) error {
 	delete(p.nodes, n.id)
+	if !p.s.hasLock(n.id) {
+		return nil // buildah's working container
+	}
 	l, err := tryLock(p.s.lockPath("layer", n.id), unix.LOCK_EX)
 	if errors.Is(err, errLocked) {
 		p.report.Held++
@@ -249,19 +253,28 @@ func (p *pruner) dropRecords(n *node) error {
 	})
 }
 
-// sweepFiles removes lock and info files of layers that are gone.
-func (s *Store) sweepFiles() error {
-	locks, err := filepath.Glob(s.lockPath("layer", "*"))
+// sweepFiles removes records, lock and info files of layers that are gone.
+func (s *Store) sweepFiles(ctx context.Context) error {
+	recs, err := s.records(ctx)
 	if err != nil {
 		return err
 	}
-	prefix := len(s.lockPath("layer", ""))
-	for _, path := range locks {
-		id := path[prefix:]
+	for _, r := range recs {
+		if s.exists(r.Layer) {
+			continue
+		}
+		if err := os.Remove(s.recordPath(r.Key)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	locks, _ := filepath.Glob(s.lockPath("layer", "*"))
+	infos, _ := filepath.Glob(s.infoPath("*"))
+	for _, path := range append(infos, locks...) {
+		id := strings.TrimPrefix(strings.TrimSuffix(filepath.Base(path), ".json"), "layer-")
 		if s.exists(id) {
 			continue
 		}
-		l, err := tryLock(path, unix.LOCK_EX)
+		l, err := tryLock(s.lockPath("layer", id), unix.LOCK_EX)
 		if errors.Is(err, errLocked) {
 			continue
 		}

@@ -71,7 +71,7 @@ func lookIn(dir, rel string) (unix.Stat_t, presence, error) {
 	}
 	for up := filepath.Dir(rel); up != "."; up = filepath.Dir(up) {
 		full := filepath.Join(dir, up)
-		if at, err := lstat(full); err == nil && (isWhiteout(at) || overlayXattr(full, "opaque")) {
+		if at, err := lstat(full); err == nil && (isWhiteout(at) || isOpaque(full)) {
 			return st, hidden, nil
 		}
 	}
@@ -141,7 +141,7 @@ func (sc *scan) add(path, rel string, st unix.Stat_t, links map[uint64][]string)
 	if isDir(st) {
 		sc.folders = append(sc.folders, filepath.Clean(rel))
 	}
-	if !isDir(st) || overlayXattr(path, "opaque") {
+	if !isDir(st) || isOpaque(path) {
 		sc.covers = append(sc.covers, rel)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,6 +74,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	root, err := filepath.Abs(opts.Root)
 	if err != nil {
 		return nil, fmt.Errorf("opening the layer store %q: %w", opts.Root, err)
+	}
+	if strings.ContainsAny(root, ",:\\\n") {
+		return nil, fmt.Errorf("opening the layer store %q: a comma, colon or backslash in the folder's name would be read as mount options: name another folder", root)
 	}
 	s := &Store{
 		root: root, dir: filepath.Join(root, "lithify"), log: opts.Logger, opened: time.Now(),

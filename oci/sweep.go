@@ -259,6 +259,16 @@ func (s *Store) kept(ctx context.Context) (map[string]bool, error) {
 // removeLoose removes one layer unless somebody holds it or a look under the
 // lock shows that it was sealed meanwhile.
 func (s *Store) removeLoose(ctx context.Context, id string) (bool, error) {
+	if !s.hasLock(id) { // made by a library: perhaps at this moment
+		all, err := tryLock(s.lockPath("builders", "all"), unix.LOCK_EX)
+		if errors.Is(err, errLocked) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		defer all.release()
+	}
 	l, err := tryLock(s.lockPath("layer", id), unix.LOCK_EX)
 	if errors.Is(err, errLocked) {
 		return false, nil
@@ -271,6 +281,12 @@ func (s *Store) removeLoose(ctx context.Context, id string) (bool, error) {
 		return false, errors.Join(err, l.release())
 	}
 	return s.removeLocked(id, l)
+}
+
+// hasLock tells a layer that this package made from one that a library made.
+func (s *Store) hasLock(id string) bool {
+	_, err := os.Lstat(s.lockPath("layer", id))
+	return err == nil
 }
 
 // removeLocked removes a layer whose exclusive lock l is held, and lets l go.
