@@ -91,7 +91,7 @@ func (s *Store) makeBase(ctx context.Context) (id string, err error) {
 	opts := s.commitOptions(epoch)
 	opts.HistoryTimestamp, opts.SourceDateEpoch = &epoch, nil // the layer's times too
 	var image string
-	err = withTempDir(s.work, func() error {
+	err = withEnv("TMPDIR", s.work, func() error {
 		image, _, _, err = b.Commit(ctx, ref, opts)
 		return err
 	})
@@ -163,6 +163,7 @@ func (s *Store) systemContext(policy string) *types.SystemContext {
 	return &types.SystemContext{
 		SignaturePolicyPath:      policy,
 		BigFilesTemporaryDir:     s.work,
+		BlobInfoCacheDir:         s.work, // else in the user's home or /var/lib/containers
 		SystemRegistriesConfPath: os.DevNull,
 		RegistriesDirPath:        s.work, // no lookaside storage
 	}

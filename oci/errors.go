@@ -3,13 +3,9 @@ package oci
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strings"
-	"sync"
 
 	"github.com/containers/storage/drivers"
-	"github.com/containers/storage/pkg/ioutils"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,13 +24,3 @@ func (s *Store) hint(err error) error {
 	}
 	return err
 }
-
-// tameLibraries sets what containers/storage and buildah keep in globals. Their
-// log goes to stderr; what matters comes back as an error. Their small files
-// (mount counts, image lists) are flushed one by one: mount counts need not
-// survive, and images are made once per store and followed by a syncfs of ours.
-// The list of layers keeps its own flush.
-var tameLibraries = sync.OnceFunc(func() {
-	logrus.SetOutput(io.Discard)
-	ioutils.SetDefaultOptions(ioutils.AtomicFileWriterOptions{NoSync: true})
-})

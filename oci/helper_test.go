@@ -314,6 +314,12 @@ func TestInUserNamespace(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "\nPASS") {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	must(t, filepath.WalkDir(dir+"/tmp", func(path string, _ os.DirEntry, err error) error {
+		if path != dir+"/tmp" && path != dir+"/tmp/.config" { // the home's own folder
+			t.Errorf("%s was left", path)
+		}
+		return err
+	}))
 	for line := range strings.Lines(string(out)) {
 		if strings.Contains(line, "--- ") {
 			t.Log(strings.TrimSpace(line))

@@ -9,11 +9,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/containers/buildah"
-	"github.com/containers/common/pkg/config"
 	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/storage/pkg/archive"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -102,7 +100,7 @@ func (s *Store) commit(ctx context.Context, l rootfs.Layer, cfg ImageConfig, img
 			History:  v1.History{CreatedBy: cfg.CreatedBy, Author: cfg.Author},
 			BlobPath: tar,
 		}}
-		err := withTempDir(s.work, func() error {
+		err := withEnv("TMPDIR", s.work, func() error {
 			_, _, digest, err := b.Commit(ctx, ref, opts)
 			img.digest = digest.String()
 			return err
@@ -183,22 +181,4 @@ func writePipe(ctx context.Context, path, tree string) error {
 		return err
 	}
 	return errors.Join(writeLayerTar(ctx, f, tree), f.Close())
-}
-
-var tempDirMu sync.Mutex
-
-// withTempDir runs do while buildah's temporary files go to dir, which the next
-// Open clears after a crash. buildah takes the place from containers.conf and
-// has no option for it; TMPDIR in the environment goes before.
-func withTempDir(dir string, do func() error) error {
-	tempDirMu.Lock()
-	defer tempDirMu.Unlock()
-	conf, err := config.Default()
-	if err != nil {
-		return fmt.Errorf("reading containers.conf: %w", err)
-	}
-	old := conf.Engine.ImageCopyTmpDir
-	conf.Engine.ImageCopyTmpDir = dir
-	defer func() { conf.Engine.ImageCopyTmpDir = old }()
-	return do()
 }

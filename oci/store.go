@@ -110,7 +110,7 @@ func (s *Store) open(ctx context.Context, runRoot string) error {
 	if runRoot == "" {
 		runRoot = filepath.Join(s.work, "storage")
 	}
-	if s.st, err = openStorage(s.root, runRoot); err != nil {
+	if s.st, err = openStorage(s.root, runRoot, s.work); err != nil {
 		return err
 	}
 	return s.sweep(ctx)
@@ -143,25 +143,6 @@ func (s *Store) startRun() error {
 
 func (s *Store) runLockPath(run string) string {
 	return filepath.Join(s.dir, "run", run+".lock")
-}
-
-// mountOptions: volatile spares the flush at unmount (see the package comment).
-// The others pin the kernel's defaults, which distributions change: the diff
-// folders must be complete and plain. nofollow, as redirect_dir=off is refused
-// together with userxattr.
-const mountOptions = "overlay.mountopt=volatile,index=off,metacopy=off,redirect_dir=nofollow"
-
-func openStorage(root, runRoot string) (storage.Store, error) {
-	tameLibraries()
-	return storage.GetStore(storage.StoreOptions{
-		GraphRoot:       root,
-		RunRoot:         runRoot,
-		GraphDriverName: "overlay",
-		GraphDriverOptions: []string{
-			mountOptions,
-			"overlay.skip_mount_home=true", // else a bind mount of ROOT/overlay stays behind
-		},
-	})
 }
 
 // Close unmounts and drops what is not sealed, releases all holds and removes
