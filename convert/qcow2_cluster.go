@@ -28,7 +28,7 @@ func newClusterWork(cluster int, o Options) work {
 	var c compressor // made with the first job, in the worker
 	return func(j *job) (err error) {
 		if c == nil {
-			if c, err = newCompressor(o.Format.Compression); err != nil {
+			if c, err = newCompressor(cluster, o.Format.Compression); err != nil {
 				return err
 			}
 		}
@@ -67,11 +67,11 @@ func compressClusters(j *job, cluster int, c compressor) error {
 	return nil
 }
 
-func newCompressor(kind Compression) (compressor, error) {
+func newCompressor(cluster int, kind Compression) (compressor, error) {
 	if kind == Zlib {
 		return newDeflater()
 	}
-	return new(zstdFrames), nil
+	return newZstdFrames(cluster), nil
 }
 
 // deflater makes one raw deflate stream of each cluster.

@@ -12,7 +12,8 @@ import (
 // without a checksum, as QEMU does. It is made for pieces of this size: see
 // the package comment for what it gains over a general encoder.
 type zstdFrames struct {
-	match    matcher
+	find     finder
+	match    matches
 	literals huff0.Scratch
 	codes    [3][]uint8 // of literal lengths, offsets, match lengths
 	tables   [3]fseTable
@@ -20,6 +21,10 @@ type zstdFrames struct {
 }
 
 const zstdBlock = 128 << 10
+
+func newZstdFrames(cluster int) *zstdFrames {
+	return &zstdFrames{find: newFinder(cluster)}
+}
 
 // compress appends the frame of p, which has 512 bytes at least, to dst.
 func (z *zstdFrames) compress(dst, p []byte) ([]byte, error) {
@@ -31,6 +36,7 @@ func (z *zstdFrames) compress(dst, p []byte) ([]byte, error) {
 		dst = append(dst, 2<<6|1<<5)
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p)))
 	}
+	z.find.reset(len(p))
 	z.match.reset(p)
 	for from := 0; from < len(p); from += zstdBlock {
 		to := min(from+zstdBlock, len(p))
@@ -56,7 +62,7 @@ func (z *zstdFrames) block(dst, p []byte, from, to int) ([]byte, error) {
 		return append(dst, src[0]), nil
 	}
 	reps := z.match.rep
-	z.match.block(from, to)
+	z.find.block(&z.match, from, to)
 	body, err := z.appendLiterals(z.scratch[:0], z.match.literals)
 	if err != nil {
 		return dst, err
@@ -223,16 +229,16 @@ func (z *zstdFrames) table(kind int, dst []byte) (*fseTable, byte, []byte) {
 // appendBits codes the sequences, the last one first, which is what a reader
 // that begins at the end needs.
 func (z *zstdFrames) appendBits(dst []byte, seqs []sequence, t [3]*fseTable) []byte {
-	w := bitWriter{out: dst}
+	w := newBitWriter(dst, 10*len(seqs)+16) // 79 bits a sequence at most
 	ll, of, ml := z.codes[0][:len(seqs)], z.codes[1][:len(seqs)], z.codes[2][:len(seqs)]
 	i := len(seqs) - 1
 	sm, so, sl := t[matchCodes].start(ml[i]), t[offsetCodes].start(of[i]), t[literalCodes].start(ll[i])
 	for {
 		l, m, o := ll[i], ml[i], of[i]
-		w.add(uint64(seqs[i].literals)&(1<<literalBits[l]-1), uint(literalBits[l]))
-		w.add(uint64(seqs[i].match-3)&(1<<matchBits[m]-1), uint(matchBits[m]))
+		w.add(uint64(seqs[i].literals)&(1<<(literalBits[l]&31)-1), uint(literalBits[l]))
+		w.add(uint64(seqs[i].match-3)&(1<<(matchBits[m]&31)-1), uint(matchBits[m]))
 		w.flush()
-		w.add(uint64(seqs[i].value)&(1<<o-1), uint(o))
+		w.add(uint64(seqs[i].value)&(1<<(o&31)-1), uint(o))
 		if i--; i < 0 {
 			break
 		}
@@ -249,6 +255,5 @@ func (z *zstdFrames) appendBits(dst []byte, seqs []sequence, t [3]*fseTable) []b
 		w.add(uint64(s.state)&(1<<s.log-1), s.log)
 	}
 	w.add(1, 1) // where the reader begins
-	w.pad()
-	return w.out
+	return w.pad()
 }

@@ -1,41 +1,47 @@
 package convert
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+)
 
 // bitWriter collects bits from the lowest up. Room for them is made by flush,
 // which must be called before 64 of them have come together.
 type bitWriter struct {
-	out  []byte
+	out  []byte // room is made by grow
+	pos  int    // what of out is written
 	acc  uint64
 	have uint
 }
 
+// newBitWriter appends at most n bytes to out.
+func newBitWriter(out []byte, n int) bitWriter {
+	pos := len(out)
+	out = slices.Grow(out, n+8)
+	return bitWriter{out: out[:pos+n+8], pos: pos}
+}
+
 func (w *bitWriter) add(v uint64, n uint) {
-	w.acc |= v << w.have
+	w.acc |= v << (w.have & 63)
 	w.have += n
 }
 
 // flush leaves less than eight bits.
 func (w *bitWriter) flush() {
-	for w.have >= 32 {
-		w.out = append(w.out, byte(w.acc), byte(w.acc>>8), byte(w.acc>>16), byte(w.acc>>24))
-		w.acc >>= 32
-		w.have -= 32
-	}
-	for w.have >= 8 {
-		w.out = append(w.out, byte(w.acc))
-		w.acc >>= 8
-		w.have -= 8
-	}
+	binary.LittleEndian.PutUint64(w.out[w.pos:], w.acc)
+	w.pos += int(w.have >> 3)
+	w.acc >>= w.have & 56
+	w.have &= 7
 }
 
-// pad fills up the last byte with zeros.
-func (w *bitWriter) pad() {
+// pad fills up the last byte with zeros and gives all that was written.
+func (w *bitWriter) pad() []byte {
 	w.flush()
 	if w.have > 0 {
-		w.out = append(w.out, byte(w.acc))
+		w.pos++
 	}
-	w.acc, w.have = 0, 0
+	return w.out[:w.pos]
 }
 
 // fseTable codes symbols by finite state entropy (RFC 8878, 4.1).
@@ -119,7 +125,7 @@ func (t *fseTable) start(s uint8) uint32 {
 // encode codes s and gives the next state.
 func (t *fseTable) encode(w *bitWriter, state uint32, s uint8) uint32 {
 	sym := &t.symbols[s]
-	n := (state + sym.deltaBits) >> 16
+	n := (state + sym.deltaBits) >> 16 & 15
 	w.add(uint64(state)&(1<<n-1), uint(n))
 	return uint32(t.states[int32(state>>n)+sym.deltaState])
 }
@@ -161,7 +167,7 @@ func normalize(norm []int16, counts []uint32, total int, log uint) {
 
 // writeNorm appends the description of a table.
 func writeNorm(out []byte, norm []int16, log uint) []byte {
-	w := bitWriter{out: out}
+	w := newBitWriter(out, 128)
 	w.add(uint64(log-5), 4)
 	remaining, threshold, width := 1<<log+1, 1<<log, log+1
 	for s := 0; s < len(norm) && remaining > 1; {
@@ -187,8 +193,7 @@ func writeNorm(out []byte, norm []int16, log uint) []byte {
 			s = writeZeros(&w, norm, s)
 		}
 	}
-	w.pad()
-	return w.out
+	return w.pad()
 }
 
 // writeZeros tells how many of the symbols from s on do not occur either, and

@@ -11,25 +11,46 @@ type sequence struct {
 	literals, match, value uint32
 }
 
-// matcher finds repetitions in one cluster at a time with two hash tables, one
-// over eight bytes and one over five, whose places hold the last position only.
-// It is the scheme of zstd's level 3, with tables that fit the nearer caches
-// and longer steps where nothing is found.
-type matcher struct {
-	long  [1 << longBits]uint32
-	short [1 << shortBits]uint32
-	// The tables are used in part for small clusters, which then stay in a
-	// cache that is nearer: by so much the hashes are shifted.
-	longShift, shortShift uint8
-	// base is what is added to positions of this cluster in the tables, so
-	// that entries of clusters before it are seen as such without clearing.
-	base uint32
-
-	src      []byte
+// matches is what a finder makes of a block: the sequences and the literals.
+type matches struct {
+	src      []byte    // the cluster
 	rep      [3]uint32 // the repeated offsets
 	seqs     []sequence
 	literals []byte
 	anchor   int // where the literals that have no sequence yet begin
+}
+
+// finder finds repetitions.
+type finder interface {
+	// reset begins a cluster of n bytes.
+	reset(n int)
+	// block finds those of src[from:to], with matches that may lie in all that
+	// came before in the cluster, and adds them.
+	block(m *matches, from, to int)
+}
+
+// hashFinder finds them with two hash tables, one over eight bytes and one over
+// five, whose places hold the last position only. It is the scheme of zstd's
+// level 3, with longer steps where nothing is found, and with tables as small
+// as can be, because each look waits for the cache: with two bytes a place,
+// which do for clusters of 64 KiB, they fit the first-level one.
+type hashFinder[T uint16 | uint32] struct {
+	long  [1 << longBits]T
+	short [1 << shortBits]T
+	// Of each table so many bits of the hash are used.
+	longShift, shortShift uint8
+	// base is what is added to positions of this cluster in the tables, so
+	// that entries of clusters before it are seen as such without clearing.
+	// It is one at least: an empty place is zero.
+	base, size uint32
+}
+
+// newFinder is the finder for clusters of this size.
+func newFinder(cluster int) finder {
+	if cluster <= 1<<16 {
+		return &hashFinder[uint16]{longShift: 64 - 13, shortShift: 64 - 12}
+	}
+	return &hashFinder[uint32]{longShift: 64 - longBits, shortShift: 64 - shortBits}
 }
 
 const (
@@ -53,38 +74,36 @@ func load32(b []byte, i int) uint32 {
 }
 
 // reset begins a new cluster.
-func (m *matcher) reset(src []byte) {
-	next := uint64(m.base) + uint64(len(m.src)) + 1
-	if next+uint64(len(src)) > 1<<31 {
-		clear(m.long[:])
-		clear(m.short[:])
-		next = 1
-	}
-	m.longShift, m.shortShift = 64-longBits, 64-shortBits
-	if len(src) <= 64<<10 {
-		m.longShift, m.shortShift = 64-longBits+1, 64-shortBits+1
-	}
-	m.base, m.src, m.rep = uint32(next), src, [3]uint32{1, 4, 8}
-}
-
-// block finds the sequences of src[from:to], with matches that may lie in all
-// that came before in the cluster.
-func (m *matcher) block(from, to int) {
+func (m *matches) reset(src []byte) {
+	m.src, m.rep = src, [3]uint32{1, 4, 8}
 	if m.seqs == nil {
 		m.seqs, m.literals = make([]sequence, 0, zstdBlock/4), make([]byte, 0, zstdBlock)
 	}
+}
+
+func (h *hashFinder[T]) reset(n int) {
+	h.base += h.size + 1
+	if limit := uint64(^T(0)) / 2; uint64(h.base)+uint64(n) > limit {
+		clear(h.long[:1<<(64-h.longShift)])
+		clear(h.short[:1<<(64-h.shortShift)])
+		h.base = 1
+	}
+	h.size = uint32(n)
+}
+
+func (h *hashFinder[T]) block(m *matches, from, to int) {
 	m.seqs, m.literals, m.anchor = m.seqs[:0], m.literals[:0], from
-	src, base := m.src[:to], m.base
-	ls, ss := m.longShift, m.shortShift
+	src, base := m.src[:to], h.base
+	ls, ss := h.longShift, h.shortShift
 	limit := to - matchTail
 	for i := from; i < limit; {
 		v := load64(src, i)
 		hl, hs := hashLong(v, ls), hashShort(v, ss)
-		cl, cs := m.long[hl], m.short[hs]
-		m.long[hl], m.short[hs] = base+uint32(i), base+uint32(i)
+		cl, cs := uint32(h.long[hl]), uint32(h.short[hs])
+		h.long[hl], h.short[hs] = T(base+uint32(i)), T(base+uint32(i))
 		// The last offset again, one byte on: cheapest to code.
 		if r := int(m.rep[0]); r <= i && uint32(v>>8) == load32(src, i+1-r) {
-			i = m.repeat(i+1, to)
+			i = h.after(m, i+1, m.repeat(i+1, to), to)
 			continue
 		}
 		var at int
@@ -96,62 +115,40 @@ func (m *matcher) block(from, to int) {
 			// A long match one byte on beats a short one here.
 			v1 := load64(src, i+1)
 			h1 := hashLong(v1, ls)
-			c1 := m.long[h1]
-			m.long[h1] = base + uint32(i+1)
+			c1 := uint32(h.long[h1])
+			h.long[h1] = T(base + uint32(i+1))
 			if c1 >= base && load64(src, int(c1-base)) == v1 {
 				at = int(c1 - base)
 				i++
 			}
 		default:
-			i += (i-m.anchor)>>5 + 1
+			i += (i-m.anchor)>>6 + 1
 			continue
 		}
-		i = m.match(i, at, to)
+		start, end := m.match(i, at, to)
+		i = h.after(m, start, end, to)
 	}
 	m.literals = append(m.literals, src[m.anchor:to]...)
 }
 
-// match takes a match of at least four bytes at i with what is at cand, longer
-// if it is, and gives the position behind it.
-func (m *matcher) match(i, cand, to int) int {
-	src := m.src[:to]
-	offset := i - cand
-	end := i + 4 + matchLength(src[i+4:], src[cand+4:])
-	for i > m.anchor && cand > 0 && src[i-1] == src[cand-1] {
-		i--
-		cand--
-	}
-	m.add(i, end, uint32(offset)+3)
-	m.rep = [3]uint32{uint32(offset), m.rep[0], m.rep[1]}
-	return m.after(i, end, to)
-}
-
-// repeat takes a match of at least four bytes with the last offset at i, which
-// is behind the anchor, so that there are literals in between.
-func (m *matcher) repeat(i, to int) int {
-	src := m.src[:to]
-	end := i + 4 + matchLength(src[i+4:], src[i+4-int(m.rep[0]):])
-	m.add(i, end, 1)
-	return m.after(i, end, to)
-}
-
-// after enters positions of the match [start, end) into the tables, and takes
-// matches with the offset before the last while they follow at once.
-func (m *matcher) after(start, end, to int) int {
+// after enters positions of the match [start, end) into the tables, takes
+// matches with the offset before the last while they follow at once, and gives
+// the position behind them.
+func (h *hashFinder[T]) after(m *matches, start, end, to int) int {
 	src := m.src[:to]
 	limit := to - matchTail
 	if end >= limit {
 		return end
 	}
-	m.enter(start + 2)
-	m.enter(end - 2)
+	h.enter(src, start+2)
+	h.enter(src, end-2)
 	for end < limit {
 		r := int(m.rep[1])
 		if r > end || load32(src, end) != load32(src, end-r) {
 			break
 		}
 		next := end + 4 + matchLength(src[end+4:], src[end+4-r:])
-		m.enter(end)
+		h.enter(src, end)
 		m.add(end, next, 1) // with no literals, 1 is the second offset
 		m.rep[0], m.rep[1] = m.rep[1], m.rep[0]
 		end = next
@@ -159,12 +156,37 @@ func (m *matcher) after(start, end, to int) int {
 	return end
 }
 
-func (m *matcher) enter(i int) {
-	v := load64(m.src, i)
-	m.long[hashLong(v, m.longShift)], m.short[hashShort(v, m.shortShift)] = m.base+uint32(i), m.base+uint32(i)
+func (h *hashFinder[T]) enter(src []byte, i int) {
+	v := load64(src, i)
+	h.long[hashLong(v, h.longShift)] = T(h.base + uint32(i))
+	h.short[hashShort(v, h.shortShift)] = T(h.base + uint32(i))
 }
 
-func (m *matcher) add(start, end int, value uint32) {
+// match adds a match of at least four bytes at i with what is at cand, longer
+// if it is, and gives its ends.
+func (m *matches) match(i, cand, to int) (start, end int) {
+	src := m.src[:to]
+	offset := i - cand
+	end = i + 4 + matchLength(src[i+4:], src[cand+4:])
+	for i > m.anchor && cand > 0 && src[i-1] == src[cand-1] {
+		i--
+		cand--
+	}
+	m.add(i, end, uint32(offset)+3)
+	m.rep = [3]uint32{uint32(offset), m.rep[0], m.rep[1]}
+	return i, end
+}
+
+// repeat adds a match of at least four bytes with the last offset at i, which
+// is behind the anchor, so that there are literals in between.
+func (m *matches) repeat(i, to int) (end int) {
+	src := m.src[:to]
+	end = i + 4 + matchLength(src[i+4:], src[i+4-int(m.rep[0]):])
+	m.add(i, end, 1)
+	return end
+}
+
+func (m *matches) add(start, end int, value uint32) {
 	n := start - m.anchor
 	m.seqs = append(m.seqs, sequence{uint32(n), uint32(end - start), value})
 	at := len(m.literals)

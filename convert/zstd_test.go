@@ -18,18 +18,24 @@ func FuzzZstd(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	z := new(zstdFrames)
+	encoders := map[int]*zstdFrames{}
+	for _, c := range []int{1 << 16, maxCluster} {
+		encoders[c] = newZstdFrames(c)
+	}
 	f.Fuzz(func(t *testing.T, data []byte, repeat uint8) {
 		// The same encoder again and again, as a worker uses it.
 		p := bytes.Repeat(data, int(repeat)/32+1)
 		p = append(p, make([]byte, max(0, 512-len(p)))...)
-		out, err := z.compress(nil, p[:min(len(p), maxCluster)])
-		if err != nil {
-			t.Fatal(err)
-		}
-		back, err := d.DecodeAll(out, nil)
-		if err != nil || !bytes.Equal(back, p[:min(len(p), maxCluster)]) {
-			t.Fatalf("%d bytes come back as %d: %v", len(p), len(back), err)
+		for most, z := range encoders {
+			p := p[:min(len(p), most)]
+			out, err := z.compress(nil, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := d.DecodeAll(out, nil)
+			if err != nil || !bytes.Equal(back, p) {
+				t.Fatalf("%d bytes come back as %d: %v", len(p), len(back), err)
+			}
 		}
 	})
 }
