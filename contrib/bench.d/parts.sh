@@ -1,0 +1,188 @@
+# Sourced by contrib/bench: one function per part.
+
+times() { seq "${repetitions:-$1}"; }
+
+# prepare builds the image once with kept steps, not counted: it fills lithify's
+# downloads and gives the other parts a tree to begin with and a raw disk.
+prepared=
+prepare() {
+    [ -z "$prepared" ] || return 0
+    prepared=1
+    say "building debian-minimal once"
+    watched prepare "$work/store" -t raw,qcow2 -o "$work/out/debian" debian-minimal vm
+}
+
+part_cold() {
+    local i ours=() peers=() ratio
+    prepare
+    if [ ! -e "$work/cache/dib/warm" ] || [ -n "$(find "$work/cache/dib/warm" -mmin +720)" ]; then
+        say "filling diskimage-builder's cache"
+        peer warm-dib -t qcow2 -o "$work/out/dib" debian-minimal vm
+        touch "$work/cache/dib/warm"
+    fi
+    for i in $(times 1); do
+        rm -rf "$work/store-cold" "$work"/out/cold*
+        sync
+        say "cold build $i by lithify, at load $(load)"
+        ours "cold-$i" "$work/store-cold" -o "$work/out/cold" debian-minimal vm
+        rm -rf "$work/store-cold" "$work"/out/dib*
+        sync
+        say "cold build $i by diskimage-builder, at load $(load)"
+        peer "dib-$i" -o "$work/out/dib" debian-minimal vm
+        ours+=("$(wall "cold-$i")") peers+=("$(wall "dib-$i")")
+        note "- cold $i: lithify $(wall "cold-$i") s ($(processor "cold-$i") of processor), diskimage-builder $(wall "dib-$i") s ($(processor "dib-$i"))"
+    done
+    ours=$(printf '%s\n' "${ours[@]}" | median) peers=$(printf '%s\n' "${peers[@]}" | median)
+    ratio=$(calc "$ours / $peers")
+    row "cold \`debian-minimal vm\` to qcow2; peer diskimage-builder $(dpkg-query -W -f '${Version}' python3-diskimage-builder)" "$ours s" "$peers s" "$ratio" "0.65"
+    cold_notes "$i"
+}
+
+# cold_notes says whether both did the same work, and where our time went.
+cold_notes() {
+    local name=cold-$1 a=$work/logs/packages-ours b=$work/logs/packages-dib
+    qemu-img check -q "$work/out/cold.qcow2"
+    qemu-img check -q "$work/out/dib.qcow2"
+    manifest cold > "$a"
+    manifest dib > "$b"
+    note "- packages in the image: $(wc -l < "$a"), diskimage-builder's $(wc -l < "$b"), in both with the same version $(comm -12 "$a" "$b" | wc -l); image $(megabytes "$work/out/cold.qcow2") MB against $(megabytes "$work/out/dib.qcow2") MB"
+    note "- runs of mkinitramfs: $(grep -c 'update-initramfs: Generating' "$work/logs/$name.log") against $(grep -c 'update-initramfs: Generating' "$work/logs/dib-$1")"
+    note "- lithify's time, hooks over one second: $(awk -F' \\| ' '/\| (--|==) .*: / { print $2 }' "$work/logs/$name.log" | sed -nE 's/^(--|==) (.*): (in )?([0-9ms.]+)$/\4 \2/p' | grep -E '^([0-9]+m|[1-9][0-9]*\.)' | awk '{ t = $1; $1 = ""; sub(/^ /, ""); printf "%s%s %s", n++ ? ", " : "", $0, t }')"
+}
+
+# manifest NAME: package and version of all that is installed, from NAME's manifest.
+manifest() {
+    local file
+    for file in "$work/out/$1.d/dib-manifests/dib-manifest-dpkg-$1"; do
+        awk '$1 ~ /^ii$/ { print $2, $3; next } NF >= 2 && $1 !~ /[|+=]/ && $1 != "Desired" { print $1, $2 }' "$file" | LC_ALL=C sort -u
+    done
+}
+
+megabytes() { stat -c %s "$1" | awk '{ printf "%.0f", $1 / 1e6 }'; }
+
+part_repeat() {
+    local i times=()
+    prepare
+    for i in $(times 3); do
+        ours "again-$i" "$work/store" -t raw,qcow2 -o "$work/out/debian" debian-minimal vm
+        times+=("$(wall "again-$i")")
+    done
+    row "the same command again (debian-minimal vm)" "$(printf '%s\n' "${times[@]}" | median) s" "-" "-" "1 s"
+    times=()
+    for i in $(times 3); do
+        rm -rf "$work"/out/other*
+        ours "other-$i" "$work/store" -o "$work/out/other" debian-minimal vm
+        times+=("$(wall "other-$i")")
+    done
+    row "the same image under another name" "$(printf '%s\n' "${times[@]}" | median) s" "-" "-" "-"
+    rm -rf "$work"/out/other*
+    last_hook
+}
+
+# last_hook edits one byte of an element's last finalise hook, and counts what
+# is neither that hook nor the conversion.
+last_hook() {
+    local i hook=$work/elements/bench-last/finalise.d/99-zzzz-bench all=() rest=()
+    local elements_path=$work/elements
+    mkdir -p "${hook%/*}"
+    for i in $(times 3) last; do
+        printf '#!/bin/sh\nset -eu\necho %s > /etc/bench\n' "$i" > "$hook"
+        chmod 755 "$hook"
+        ours "edit-$i" "$work/store" -o "$work/out/edit" debian-minimal vm bench-last
+        [ "$i" != 1 ] || continue # the first has the element's other steps to make
+        all+=("$(wall "edit-$i")")
+        rest+=("$(calc "$(wall "edit-$i") - $(stage "edit-$i" "-- finalise/99-zzzz-bench") - $(stage "edit-$i" "== writing outputs")")")
+        note "- last hook changed: $(wall "edit-$i") s, of it hook $(stage "edit-$i" "-- finalise/99-zzzz-bench"), creating the disk $(stage "edit-$i" "== creating the disk"), writing qcow2 $(stage "edit-$i" "== writing outputs"); $(grep -c -- '-- .*: in ' "$work/logs/edit-$i.log") steps run"
+    done
+    row "one byte of the last hook changed: all of it" "$(printf '%s\n' "${all[@]}" | median) s" "-" "-" "-"
+    row "… without hook and conversion" "$(printf '%s\n' "${rest[@]}" | median) s" "-" "-" "5 s"
+    rm -rf "$work"/out/edit*
+}
+
+part_convert() {
+    local raw=$work/out/debian.raw out=$work/out/convert
+    prepare
+    (cd "$top" && go build -o "$work/bin/convert" ./contrib/bench.d/convert)
+    cat "$raw" > /dev/null # in the page cache for all
+    converted zstd "qemu-img convert -c -m 16 -W -o compression_type=zstd" \
+        -m 16 -W -o compression_type=zstd
+    local zstd=$convert_ours size=$convert_size
+    row "raw → qcow2, zstd; peer \`qemu-img convert -c -m 16 -W\`" "$convert_ours s" "$convert_peer s" "$(calc "$convert_ours / $convert_peer")" "0.9"
+    row "… size" "$(calc "$convert_size / 1e6" %.0f) MB" "$(calc "$convert_peer_size / 1e6" %.0f) MB" "$(calc "$convert_size / $convert_peer_size")" "1.05"
+    converted zlib "qemu-img convert -c"
+    row "raw → qcow2, zlib; peer \`qemu-img convert -c\`, as DIB calls it" "$convert_ours s" "$convert_peer s" "$(calc "$convert_ours / $convert_peer")" "0.6"
+    row "… size" "$(calc "$convert_size / 1e6" %.0f) MB" "$(calc "$convert_peer_size / 1e6" %.0f) MB" "$(calc "$convert_size / $convert_peer_size")" "1.05"
+    row "our zstd beside that zlib" "$zstd s" "$convert_peer s" "$(calc "$zstd / $convert_peer")" "-"
+    row "… size" "$(calc "$size / 1e6" %.0f) MB" "$(calc "$convert_peer_size / 1e6" %.0f) MB" "$(calc "$size / $convert_peer_size")" "1.05"
+    rm -f "$out".*
+}
+
+# converted TYPE COMMAND [OPTION...]: converts by both in turn; sets convert_*.
+converted() {
+    local type=$1 command=$2 i a=() b=() processors=() peers=()
+    shift 2
+    for i in $(times 3); do
+        rm -f "$out".*
+        timed "convert-$type-$i" clean "$work/bin/convert" "$type" "$raw" "$out.ours"
+        timed "qemu-img-$type-$i" clean qemu-img convert -c "$@" -O qcow2 "$raw" "$out.peer"
+        a+=("$(wall "convert-$type-$i")") b+=("$(wall "qemu-img-$type-$i")")
+        processors+=("$(processor "convert-$type-$i")") peers+=("$(processor "qemu-img-$type-$i")")
+    done
+    qemu-img check -q "$out.ours"
+    qemu-img compare -q "$raw" "$out.ours"
+    convert_ours=$(printf '%s\n' "${a[@]}" | median)
+    convert_peer=$(printf '%s\n' "${b[@]}" | median)
+    convert_size=$(stat -c %s "$out.ours")
+    convert_peer_size=$(stat -c %s "$out.peer")
+    note "- convert, $type: $(du -m "$raw" | cut -f1) MiB of data in $(du -m --apparent-size "$raw" | cut -f1); processor seconds $(printf '%s\n' "${processors[@]}" | median) against $(printf '%s\n' "${peers[@]}" | median); largest process $(largest "convert-$type-$i") against $(largest "qemu-img-$type-$i") MiB"
+}
+
+part_memory() {
+    prepare
+    row "largest process of ours, building \`debian-minimal vm\` to raw and qcow2" "$(cat "$work/logs/prepare.memory") MiB" "-" "-" "300 MiB"
+    note "- memory: the largest process of that whole build, apt, dpkg and compilers of caches counted, had $(largest prepare) MiB"
+    rm -rf "$work"/out/big*
+    watched big "$work/store" --image-size 40 -t raw,qcow2,tar -o "$work/out/big" debian-minimal vm
+    row "… of 40 GiB, from kept steps, to raw, qcow2 and tar" "$(cat "$work/logs/big.memory") MiB" "-" "-" "300 MiB"
+    rm -rf "$work"/out/big*
+}
+
+bench_user=
+remove_user() {
+    [ -n "$bench_user" ] || return 0
+    userdel "$bench_user" 2> /dev/null || true
+    bench_user=
+}
+
+# part_rootless builds a small tree by root and by a user who is made for it.
+part_rootless() {
+    local i home=$work/rootless root=() user=()
+    local elements_path=$home/elements name=lithify-bench-$$
+    mkdir -p "$home/elements"
+    cp -R "$top/cmd/lithify/testdata/tiny/." "$home/elements"
+    chmod -R a+rX "$home/elements"
+    useradd --no-create-home --home-dir "$home/user" --shell /bin/sh "$name"
+    bench_user=$name
+    grep -q "^$name:" /etc/subuid || usermod --add-subuids 600100000-600165535 --add-subgids 600100000-600165535 "$name"
+    for i in $(times 3); do
+        rm -rf "$home/user" "$home/root"
+        mkdir -p "$home"/{user,root}/{out,tmp}
+        chown -R "$name:" "$home/user"
+        tiny "tiny-root-$i" "$home/root"
+        tiny "tiny-user-$i" "$home/user" setpriv --reuid "$name" --regid "$name" --init-groups
+        root+=("$(wall "tiny-root-$i")") user+=("$(wall "tiny-user-$i")")
+    done
+    root=$(printf '%s\n' "${root[@]}" | median) user=$(printf '%s\n' "${user[@]}" | median)
+    row "a small tree to qcow2, all steps new, by an ordinary user; beside it by root" "$user s" "$root s" "$(calc "$user / $root")" "1.3"
+    remove_user
+    rm -rf "$home"
+}
+
+# tiny NAME HOME [COMMAND...]: one build of the small elements that the tests use.
+tiny() {
+    local name=$1 home=$2
+    shift 2
+    timed "$name" "$@" env -i PATH="$PATH" HOME="$home" LC_ALL=C.UTF-8 TMPDIR="$home/tmp" LITHIFY_STORE="$home/store" \
+        DIB_IMAGE_CACHE="$home/cache" ELEMENTS_PATH="$elements_path" \
+        "$work/bin/disk-image-create" --logfile "$home/log" -o "$home/out/tiny" tiny app
+}
