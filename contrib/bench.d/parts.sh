@@ -184,5 +184,5 @@ tiny() {
     shift 2
     timed "$name" "$@" env -i PATH="$PATH" HOME="$home" LC_ALL=C.UTF-8 TMPDIR="$home/tmp" LITHIFY_STORE="$home/store" \
         DIB_IMAGE_CACHE="$home/cache" ELEMENTS_PATH="$elements_path" \
-        "$work/bin/disk-image-create" --logfile "$home/log" -o "$home/out/tiny" tiny app
+        "$work/bin/disk-image-create" --logfile "$home/log" -n -o "$home/out/tiny" tiny app
 }
