@@ -145,7 +145,7 @@ func tail(log string) string {
 	return strings.Join(lines[max(0, len(lines)-60):], "\n")
 }
 
-func tool(t *testing.T, name string, args ...string) string {
+func mustRun(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
@@ -157,7 +157,7 @@ func tool(t *testing.T, name string, args ...string) string {
 // rootOffset is where the only partition begins, in bytes.
 func rootOffset(t *testing.T, image string) int64 {
 	t.Helper()
-	out := tool(t, "sfdisk", "--dump", image)
+	out := mustRun(t, "sfdisk", "--dump", image)
 	_, rest, _ := strings.Cut(out, "start=")
 	number, _, _ := strings.Cut(strings.TrimSpace(rest), ",")
 	sectors, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
@@ -168,10 +168,10 @@ func rootOffset(t *testing.T, image string) int64 {
 }
 
 func (b *debianBuild) checkOutputs(t *testing.T) {
-	tool(t, "qemu-img", "check", b.path("debian.qcow2"))
-	tool(t, "qemu-img", "compare", "-f", "raw", "-F", "qcow2", b.path("debian.raw"), b.path("debian.qcow2"))
-	tool(t, "sfdisk", "--verify", b.path("debian.raw"))
-	tool(t, "e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", b.path("debian.raw"), rootOffset(t, b.path("debian.raw"))))
+	mustRun(t, "qemu-img", "check", b.path("debian.qcow2"))
+	mustRun(t, "qemu-img", "compare", "-f", "raw", "-F", "qcow2", b.path("debian.raw"), b.path("debian.qcow2"))
+	mustRun(t, "sfdisk", "--verify", b.path("debian.raw"))
+	mustRun(t, "e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", b.path("debian.raw"), rootOffset(t, b.path("debian.raw"))))
 	for _, kind := range []string{"md5", "sha256"} {
 		for _, ext := range []string{"raw", "qcow2", "tar"} {
 			cmd := exec.Command(kind+"sum", "--check", "--quiet", "debian."+ext+"."+kind)
@@ -192,7 +192,7 @@ func (b *debianBuild) checkOutputs(t *testing.T) {
 func mountRoot(t *testing.T, image string) string {
 	t.Helper()
 	dir := t.TempDir()
-	tool(t, "mount", "-o", fmt.Sprintf("loop,ro,offset=%d", rootOffset(t, image)), image, dir)
+	mustRun(t, "mount", "-o", fmt.Sprintf("loop,ro,offset=%d", rootOffset(t, image)), image, dir)
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
 			t.Error(err)
@@ -206,7 +206,7 @@ func (b *debianBuild) checkTar(t *testing.T) {
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	tool(t, "tar", "-C", tree, "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", b.path("debian.tar"))
+	mustRun(t, "tar", "-C", tree, "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", b.path("debian.tar"))
 	compareTrees(t, mountRoot(t, b.path("debian.raw")), tree)
 }
 
@@ -240,7 +240,7 @@ func (b *debianBuild) checkAgain(t *testing.T) {
 	if err != nil || !strings.Contains(log, "steps reused, 0 run") {
 		t.Errorf("under another name: %v\n%s", err, tail(log))
 	}
-	tool(t, "cmp", b.path("debian.tar"), b.path("other.tar"))
+	mustRun(t, "cmp", b.path("debian.tar"), b.path("other.tar"))
 	for _, name := range []string{"other.raw", "other.qcow2", "other.tar"} {
 		os.Remove(b.path(name))
 	}
@@ -277,12 +277,12 @@ func checkOrdinaryUser(t *testing.T, root *debianBuild, dir, key string) {
 	}
 	for _, e := range root.env { // the packages need not be fetched twice
 		if cache, ok := strings.CutPrefix(e, "DIB_IMAGE_CACHE="); ok {
-			tool(t, "cp", "-rT", cache, filepath.Join(dir, "cache"))
+			mustRun(t, "cp", "-rT", cache, filepath.Join(dir, "cache"))
 		}
 	}
 	b := newDebianBuild(t, dir, key, who)
 	b.t = t
-	tool(t, "chown", "-R", fmt.Sprintf("%d:%d", who.Uid, who.Gid), dir)
+	mustRun(t, "chown", "-R", fmt.Sprintf("%d:%d", who.Uid, who.Gid), dir)
 	log, err := b.run(debianWords...)
 	if err != nil {
 		t.Fatalf("building as an ordinary user: %v\n%s", err, tail(log))
@@ -295,8 +295,8 @@ func checkOrdinaryUser(t *testing.T, root *debianBuild, dir, key string) {
 func newUser(t *testing.T) *syscall.Credential {
 	t.Helper()
 	name := fmt.Sprintf("lithify%d", os.Getpid())
-	tool(t, "useradd", "--create-home", "--shell", "/bin/sh", name)
-	t.Cleanup(func() { tool(t, "userdel", "--remove", name) })
+	mustRun(t, "useradd", "--create-home", "--shell", "/bin/sh", name)
+	t.Cleanup(func() { mustRun(t, "userdel", "--remove", name) })
 	u, err := user.Lookup(name)
 	if err != nil {
 		t.Fatal(err)

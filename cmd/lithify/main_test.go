@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/lithify/lithify/blockdev/boot"
 	"github.com/lithify/lithify/oci"
 	"github.com/lithify/lithify/rootfs/runner"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -17,11 +19,19 @@ func TestMain(m *testing.M) {
 	if oci.Init() {
 		return
 	}
+	if ask := os.Getenv(judgeVar); ask != "" {
+		os.Exit(judge(ask))
+	}
 	programs := map[string]func(){}
 	for _, name := range []string{"lithify", "disk-image-create", "ramdisk-image-create", "element-info", "dib-lint"} {
 		programs[name] = main
 	}
-	testscript.Main(m, programs)
+	// Hooks call the program by these names. A name that is missing here would
+	// run the tests in the place of the command.
+	for _, name := range slices.Concat(targetCommandNames(), boot.Commands()) {
+		programs[name] = main
+	}
+	testscript.Main(leftovers{m}, programs)
 }
 
 // TestScripts runs the program as users do. exits CODE runs the rest of the
