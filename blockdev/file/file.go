@@ -9,13 +9,14 @@
 // empty folders, of the same mode, owner, attributes and times, bound over the
 // mount points of other file systems.
 //
-// mke2fs -d leaves two things behind that are put right through debugfs: the
-// root folder's own mode, owner, times and attributes, and the nanoseconds of
-// modification times. Its cost grows with the number of files (52,000 files: 33 s
+// mke2fs -d leaves three things behind that are put right through debugfs: the
+// root folder's own mode, owner, times and attributes, the nanoseconds of
+// modification times, and, where the disk has a fixed time, access and change
+// times, which are the build's and would make equal images differ. Its cost grows with the number of files (52,000 files: 33 s
 // of processor against 4 for mount and copy); a writer of ours is to replace it.
 //
-// Names with a line break in them keep whole seconds only: debugfs reads its
-// commands line by line.
+// Names with a line break in them keep whole seconds and the build's access and
+// change times: debugfs reads its commands line by line.
 package file
 
 import (

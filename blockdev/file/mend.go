@@ -62,13 +62,27 @@ func (d *disk) script(ctx context.Context, tree string) ([]byte, error) {
 			return err
 		}
 		name, ok := quote(strings.TrimPrefix(p, tree))
-		if p == tree || st.Mtim.Nsec == 0 || !ok {
+		if p == tree || !ok {
 			return nil
 		}
-		fmt.Fprintf(&b, "set_inode_field %s mtime_extra %#x\n", name, extra(st.Mtim))
+		if st.Mtim.Nsec != 0 {
+			fmt.Fprintf(&b, "set_inode_field %s mtime_extra %#x\n", name, extra(st.Mtim))
+		}
+		d.fixTimes(&b, name)
 		return nil
 	})
 	return b.Bytes(), err
+}
+
+// fixTimes takes the times that tell of the build, not of the content, out of
+// an image that is to be equal to another one: mke2fs copies them from the tree.
+func (d *disk) fixTimes(b *bytes.Buffer, name string) {
+	if d.tree.Time == nil {
+		return
+	}
+	for _, field := range []string{"atime", "ctime"} {
+		fmt.Fprintf(b, "set_inode_field %s %s @%d\n", name, field, d.tree.Time.Unix())
+	}
 }
 
 // extra is i_mtime_extra of ext4: two more bits of the seconds below thirty of
@@ -90,6 +104,7 @@ func (d *disk) rootCommands(b *bytes.Buffer, tree string) error {
 	set("gid", st.Gid)
 	set("mtime", fmt.Sprintf("@%d", int32(st.Mtim.Sec)))
 	set("mtime_extra", fmt.Sprintf("%#x", extra(st.Mtim)))
+	d.fixTimes(b, "<2>")
 	attrs, err := attributes(tree)
 	if err != nil {
 		return err

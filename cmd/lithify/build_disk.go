@@ -79,7 +79,7 @@ func (j *job) backend(images string) blockdev.Backend {
 	name := j.o.Backend
 	if name == "auto" {
 		name = "file"
-		if !runner.InUserNamespace() && os.Geteuid() == 0 && loop.Available() == nil {
+		if loopWorks() == nil {
 			name = "loop"
 		}
 	}
@@ -88,6 +88,27 @@ func (j *job) backend(images string) blockdev.Backend {
 		return loop.New(loop.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger()})
 	}
 	return file.New(file.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger()})
+}
+
+// loopWorks says why loop devices are not for this build. In a user namespace
+// the kernel mounts no disk, whoever may open the device.
+func loopWorks() error {
+	if runner.InUserNamespace() || os.Geteuid() != 0 {
+		return errors.New("only root may mount disks")
+	}
+	return loop.Available()
+}
+
+// checkBackend refuses what this user or machine cannot do, before anything is
+// built.
+func (j *job) checkBackend() error {
+	if j.o.Backend != "loop" {
+		return nil
+	}
+	if err := loopWorks(); err != nil {
+		return usagef("--backend loop: %w; --backend file makes the same disk without", err)
+	}
+	return nil
 }
 
 // imageFolder is where raw disks are made: in memory when that is allowed, the

@@ -163,6 +163,9 @@ func (j *job) checkHost() error {
 		if _, err := j.graph.Root(); err != nil {
 			return usagef("%w", err)
 		}
+		if err := j.checkBackend(); err != nil {
+			return err
+		}
 		needs = append(needs, "mke2fs")
 	}
 	return checkHostTools(j.o, needs...)

@@ -1,0 +1,1 @@
+export DIB_TINY_WORD=${DIB_TINY_WORD:-usual}
