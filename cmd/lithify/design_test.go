@@ -1,0 +1,58 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/lithify/lithify/"
+
+// reach lists what each package of ours may import of ours, tests left out. What
+// is not listed may import nothing of ours.
+var reach = map[string][]string{
+	"cmd/lithify":             {"*"},
+	"oci":                     {"rootfs", "rootfs/runner", "elements"},
+	"rootfs":                  {"rootfs/runner", "elements"},
+	"blockdev/loop":           {"blockdev"},
+	"blockdev/file":           {"blockdev"},
+	"blockdev/boot":           {"blockdev"},
+	"blockdev/boot/boottest":  {},
+	"blockdev/blockdevtest":   {"blockdev"},
+	"contrib/bench.d/convert": {"convert"},
+}
+
+// TestImportsRunOneWay holds the packages against the design: imports run from
+// cmd over oci and rootfs to elements, and only oci and cmd reach buildah.
+func TestImportsRunOneWay(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}:{{join .Deps " "}}`, module+"...").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		name, deps, _ := strings.Cut(strings.TrimSpace(line), ":")
+		name = strings.TrimPrefix(name, module)
+		for _, dep := range strings.Fields(deps) {
+			checkImport(t, name, dep)
+		}
+	}
+}
+
+func checkImport(t *testing.T, name, dep string) {
+	t.Helper()
+	for _, theirs := range []string{"github.com/containers/", "github.com/google/go-containerregistry"} {
+		if strings.HasPrefix(dep, theirs) && name != "oci" && name != "cmd/lithify" {
+			t.Errorf("%s reaches %s: only oci and cmd may", name, dep)
+		}
+	}
+	ours, found := strings.CutPrefix(dep, module)
+	if !found {
+		return
+	}
+	for _, allowed := range reach[name] {
+		if allowed == "*" || allowed == ours {
+			return
+		}
+	}
+	t.Errorf("%s imports %s against the design", name, ours)
+}
