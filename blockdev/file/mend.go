@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/lithify/lithify/blockdev"
@@ -16,11 +17,12 @@ import (
 
 // mend puts right what mke2fs -d leaves behind, by one run of debugfs.
 func (d *disk) mend(ctx context.Context, f *blockdev.FSPlan, tree string) error {
-	script, err := d.script(ctx, tree)
+	device := fmt.Sprintf("%s?offset=%d", d.images[f.Disk], f.Offset)
+	m := mender{disk: d, device: device, tree: tree, links: map[uint64]*names{}}
+	script, err := m.script(ctx)
 	if err != nil {
 		return fmt.Errorf("reading %q: %w", tree, err)
 	}
-	device := fmt.Sprintf("%s?offset=%d", d.images[f.Disk], f.Offset)
 	env := []string{}
 	if d.tree.Time != nil {
 		env = append(env, fmt.Sprintf("E2FSPROGS_FAKE_TIME=%d", d.tree.Time.Unix()))
@@ -44,34 +46,60 @@ func complaints(out []byte) error {
 	return nil
 }
 
-// script writes debugfs' commands.
-func (d *disk) script(ctx context.Context, tree string) ([]byte, error) {
-	var b bytes.Buffer
-	if err := d.rootCommands(&b, tree); err != nil {
+// mender writes debugfs' commands for one file system.
+type mender struct {
+	*disk
+	device, tree string
+	out          bytes.Buffer
+	links        map[uint64]*names // symbolic links with several names, by inode
+}
+
+// names are those of one symbolic link that are behind the walk.
+type names struct {
+	first string
+	count int
+}
+
+func (m *mender) script(ctx context.Context) ([]byte, error) {
+	if err := m.rootCommands(&m.out, m.tree); err != nil {
 		return nil, err
 	}
-	err := filepath.WalkDir(tree, func(p string, _ fs.DirEntry, err error) error {
-		if err != nil {
+	err := filepath.WalkDir(m.tree, func(p string, _ fs.DirEntry, err error) error {
+		if err != nil || p == m.tree {
 			return err
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		var st unix.Stat_t
-		if err := unix.Lstat(p, &st); err != nil {
+		return m.entry(ctx, p)
+	})
+	return m.out.Bytes(), err
+}
+
+func (m *mender) entry(ctx context.Context, p string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(p, &st); err != nil {
+		return err
+	}
+	name, plain := quote(strings.TrimPrefix(p, m.tree))
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK && st.Nlink > 1 && plain {
+		m.link(name, st)
+	}
+	if st.Mtim.Nsec == 0 && m.disk.tree.Time == nil {
+		return nil
+	}
+	if !plain {
+		inode, err := m.inode(ctx, strings.TrimPrefix(p, m.tree))
+		if err != nil {
 			return err
 		}
-		name, ok := quote(strings.TrimPrefix(p, tree))
-		if p == tree || !ok {
-			return nil
-		}
-		if st.Mtim.Nsec != 0 {
-			fmt.Fprintf(&b, "set_inode_field %s mtime_extra %#x\n", name, extra(st.Mtim))
-		}
-		d.fixTimes(&b, name)
-		return nil
-	})
-	return b.Bytes(), err
+		name = inode
+	}
+	if st.Mtim.Nsec != 0 {
+		fmt.Fprintf(&m.out, "set_inode_field %s mtime_extra %#x\n", name, extra(st.Mtim))
+	}
+	m.fixTimes(&m.out, name)
+	return nil
 }
 
 // fixTimes takes the times that tell of the build, not of the content, out of
@@ -84,6 +112,46 @@ func (d *disk) fixTimes(b *bytes.Buffer, name string) {
 		fmt.Fprintf(b, "set_inode_field %s %s @%d\n", name, field, d.tree.Time.Unix())
 	}
 }
+
+// link joins the names of a symbolic link, of which mke2fs makes one link each.
+// debugfs' ln leaves the count of names to its caller.
+func (m *mender) link(name string, st unix.Stat_t) {
+	n := m.links[st.Ino]
+	if n == nil {
+		m.links[st.Ino] = &names{name, 1}
+		return
+	}
+	n.count++
+	fmt.Fprintf(&m.out, "rm %s\nln %s %s\nset_inode_field %s links_count %d\n", name, n.first, name, name, n.count)
+}
+
+// inode finds the number of a file whose name debugfs' command line cannot
+// take, as <number>, by listing the folders on the way to it. It is slow and
+// rarely needed.
+func (m *mender) inode(ctx context.Context, name string) (string, error) {
+	at := "<2>"
+	for _, part := range strings.Split(strings.Trim(name, "/"), "/") {
+		out, err := m.run(ctx, nil, nil, "debugfs", "-R", "ls -p "+at, m.device)
+		if err != nil {
+			return "", fmt.Errorf("debugfs: %w: %s", err, bytes.TrimSpace(out))
+		}
+		found := ""
+		for _, entry := range listed.FindAllSubmatch(out, -1) {
+			if string(entry[2]) == part {
+				found = "<" + string(entry[1]) + ">"
+			}
+		}
+		if found == "" {
+			return "", fmt.Errorf("debugfs lists no %q in %s", part, at)
+		}
+		at = found
+	}
+	return at, nil
+}
+
+// listed is a line of debugfs' ls -p: /inode/mode/uid/gid/name/size/. A name may
+// hold any byte but a slash.
+var listed = regexp.MustCompile(`(?s)/(\d+)/\d+/\d+/\d+/([^/]*)/\d*/\n`)
 
 // extra is i_mtime_extra of ext4: two more bits of the seconds below thirty of
 // nanoseconds (Documentation/filesystems/ext4/inodes.rst, "Inode Timestamps").
