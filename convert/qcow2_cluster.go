@@ -1,18 +1,11 @@
 package convert
 
 import (
-	"bytes"
 	"fmt"
-
-	"github.com/klauspost/compress/flate"
 )
 
 // encoderCost is what one encoder keeps in memory, in bytes, rounded up.
 const encoderCost = 6 << 20
-
-// zlibWindow is how far back a match may lie: QEMU opens the stream with a
-// window of 12 bits.
-const zlibWindow = 4 << 10
 
 // compressor appends p, compressed, to dst.
 type compressor interface {
@@ -26,11 +19,9 @@ func newClusterWork(cluster int, o Options) work {
 		return func(j *job) error { return plainClusters(j, cluster) }
 	}
 	var c compressor // made with the first job, in the worker
-	return func(j *job) (err error) {
+	return func(j *job) error {
 		if c == nil {
-			if c, err = newCompressor(cluster, o.Format.Compression); err != nil {
-				return err
-			}
+			c = newCompressor(cluster, o.Format.Compression)
 		}
 		return compressClusters(j, cluster, c)
 	}
@@ -67,37 +58,9 @@ func compressClusters(j *job, cluster int, c compressor) error {
 	return nil
 }
 
-func newCompressor(cluster int, kind Compression) (compressor, error) {
+func newCompressor(cluster int, kind Compression) compressor {
 	if kind == Zlib {
-		return newDeflater()
+		return new(deflater)
 	}
-	return newZstdFrames(cluster), nil
-}
-
-// deflater makes one raw deflate stream of each cluster.
-type deflater struct {
-	buf *bytes.Buffer
-	w   *flate.Writer
-}
-
-func newDeflater() (*deflater, error) {
-	d := &deflater{buf: new(bytes.Buffer)}
-	w, err := flate.NewWriterWindow(d.buf, zlibWindow)
-	if err != nil {
-		return nil, fmt.Errorf("starting deflate: %w", err)
-	}
-	d.w = w
-	return d, nil
-}
-
-func (d *deflater) compress(dst, p []byte) ([]byte, error) {
-	*d.buf = *bytes.NewBuffer(dst)
-	d.w.Reset(d.buf)
-	if _, err := d.w.Write(p); err != nil {
-		return dst, err
-	}
-	if err := d.w.Close(); err != nil {
-		return dst, err
-	}
-	return d.buf.Bytes(), nil
+	return newZstdFrames(cluster)
 }

@@ -65,3 +65,12 @@ func mixed(seed uint64, n int) []byte {
 	}
 	return p[:n]
 }
+
+func randomBytes(seed uint64, n int) []byte {
+	r := rand.New(rand.NewPCG(seed, 3))
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byte(r.Uint32())
+	}
+	return p
+}
