@@ -245,7 +245,11 @@ func (b *Builder) data(phase elements.Phase) ([]datum, error) {
 	for _, name := range sortedKeys(b.maps) {
 		out = append(out, datum{"pkg-map", "pkg-map/" + name, b.maps[name]})
 	}
-	return out, nil
+	services, err := json.Marshal(b.services.Resolve(b.env["DISTRO_NAME"]))
+	if err != nil {
+		return nil, fmt.Errorf("encoding the service map: %w", err)
+	}
+	return append(out, datum{"svc-map", "svc-map.json", services}), nil
 }
 
 func pairs(list []elements.PackageRequest) [][2]string {

@@ -82,14 +82,15 @@ func (e *HookError) Unwrap() error { return e.Err }
 
 // Builder plans and runs the steps of one tree.
 type Builder struct {
-	o       Options
-	env     Environment // after environment.d
-	answers inputs
-	packs   map[elements.Phase]elements.PackageList
-	maps    map[string][]byte
-	onHost  bool // the hooks tree is written out
-	nonce   string
-	dirs    workDirs
+	o        Options
+	env      Environment // after environment.d
+	answers  inputs
+	packs    map[elements.Phase]elements.PackageList
+	maps     map[string][]byte
+	services elements.ServiceMap
+	onHost   bool // the hooks tree is written out
+	nonce    string
+	dirs     workDirs
 }
 
 // New prepares a build: nothing is run but environment.d and cache-key.d.
@@ -144,7 +145,10 @@ func (b *Builder) adopt(ctx context.Context, t *elements.Tree) error {
 	if b.packs, err = elements.PackageInstalls(b.o.Elements, env); err != nil {
 		return err
 	}
-	b.maps, err = elements.PackageMaps(b.o.Elements)
+	if b.maps, err = elements.PackageMaps(b.o.Elements); err != nil {
+		return err
+	}
+	b.services, err = elements.MergeServiceMaps(b.o.Elements)
 	return err
 }
 

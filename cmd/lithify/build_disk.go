@@ -38,7 +38,11 @@ func (j *job) createDisks(ctx context.Context) error {
 }
 
 func (j *job) createDisk(ctx context.Context, content map[string]blockdev.Content, grow bool) error {
-	plan, err := j.graph.Layout(content, blockdev.Request{ImageSize: j.o.ImageSize, ExtraSize: j.o.ImageExtraSize, Grow: grow})
+	request := blockdev.Request{ImageSize: j.o.ImageSize, Grow: grow}
+	if j.o.HasExtraSize {
+		request.ExtraSize = max(1, j.o.ImageExtraSize) // 0 would mean the usual share
+	}
+	plan, err := j.graph.Layout(content, request)
 	if err != nil {
 		return err
 	}

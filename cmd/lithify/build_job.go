@@ -182,7 +182,7 @@ func storeRoot(env map[string]string) string {
 	if dir := env["XDG_DATA_HOME"]; filepath.IsAbs(dir) {
 		return filepath.Join(dir, "lithify")
 	}
-	return filepath.Join(env["HOME"], ".local/share/lithify")
+	return filepath.Join(firstNonEmpty(env["HOME"], "/root"), ".local/share/lithify")
 }
 
 // plan opens the store, plans the steps and finds out whether the outputs that
