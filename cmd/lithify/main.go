@@ -94,6 +94,10 @@ func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, st
 	if inside, err := enterSession(ctx); !inside {
 		return report(stderr, o.Command, err, buildLog{})
 	}
+	// An ordinary user's PATH has no sbin, where mke2fs and its like are.
+	if err := os.Setenv("PATH", hostPath(o.Environment["PATH"])); err != nil {
+		return report(stderr, o.Command, err, buildLog{})
+	}
 	u, err := newUI(o, stdout, stderr)
 	if err != nil {
 		return report(stderr, o.Command, err, buildLog{})
