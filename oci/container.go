@@ -97,6 +97,13 @@ func (c *container) Close() error {
 }
 
 func (c *container) drop() error {
+	// Taking a layer out writes the lists of mounts and of layers anew. On a
+	// full disk what the layer holds has to make room for them.
+	if c.dir != "" && c.s.full() {
+		if err := emptyFolder(c.Changes()); err != nil {
+			c.s.log.Warn("emptying a layer on a full disk", "layer", c.id, "error", err)
+		}
+	}
 	err := errors.Join(c.unmount(), c.s.deleteLayer(c.id))
 	c.forget()
 	c.s.mu.Lock()

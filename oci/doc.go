@@ -15,7 +15,7 @@
 //	ROOT/lithify/records/KEY.json      one sealed step each; the mtime is the last use
 //	ROOT/lithify/folds/LAYER.json      the layer that stands for LAYER's whole stack
 //	ROOT/lithify/info/LAYER.json       size and hard links of LAYER (can be found again)
-//	ROOT/lithify/locks/                flock files: layer-ID, claim-KEY, format, base
+//	ROOT/lithify/locks/                flock files: layer-ID, claim-KEY, fold-ID, builders, base, format
 //	ROOT/lithify/run/NAME, NAME.lock   work and run root of one open store
 //
 // # What makes a layer safe to reuse

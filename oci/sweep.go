@@ -293,6 +293,9 @@ func (s *Store) hasLock(id string) bool {
 // A layer that gained a child meanwhile stays.
 func (s *Store) removeLocked(id string, l *lock) (bool, error) {
 	err := s.st.DeleteLayer(id)
+	if errors.Is(err, unix.ENOSPC) { // see container.drop; nothing stands on it, or the error were another
+		err = errors.Join(emptyFolder(s.diffDir(id)), s.st.DeleteLayer(id))
+	}
 	switch {
 	case errors.Is(err, storage.ErrLayerHasChildren), errors.Is(err, storage.ErrLayerUsedByImage),
 		errors.Is(err, storage.ErrLayerUsedByContainer):
@@ -308,4 +311,19 @@ func (s *Store) removeLocked(id string, l *lock) (bool, error) {
 	delete(s.chains, id)
 	s.mu.Unlock()
 	return true, errors.Join(err, l.remove())
+}
+
+// full says whether the disk of the store has no room for even a list of layers.
+func (s *Store) full() bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(s.root, &fs) == nil && int64(fs.Bavail)*fs.Bsize < 1<<20
+}
+
+// emptyFolder removes what is in a folder, all that it can.
+func emptyFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
