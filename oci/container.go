@@ -97,8 +97,8 @@ func (c *container) Close() error {
 }
 
 func (c *container) drop() error {
-	// Taking a layer out writes the lists of mounts and of layers anew. On a
-	// full disk what the layer holds has to make room for them.
+	// Unmounting writes the list of mounts anew. On a full disk what the layer
+	// holds has to make room for that.
 	if c.dir != "" && c.s.full() {
 		if err := emptyFolder(c.Changes()); err != nil {
 			c.s.log.Warn("emptying a layer on a full disk", "layer", c.id, "error", err)

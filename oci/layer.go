@@ -174,7 +174,7 @@ func (s *Store) createLayer(ctx context.Context, id, parent string) error {
 // deleteLayer removes a layer that only this store knows. One that others stand
 // on gives storage.ErrLayerHasChildren.
 func (s *Store) deleteLayer(id string) error {
-	err := s.st.DeleteLayer(id)
+	err := s.takeOut(id)
 	if errors.Is(err, storage.ErrNotALayer) || errors.Is(err, storage.ErrLayerUnknown) {
 		err = nil
 	}

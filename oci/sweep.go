@@ -292,10 +292,7 @@ func (s *Store) hasLock(id string) bool {
 // removeLocked removes a layer whose exclusive lock l is held, and lets l go.
 // A layer that gained a child meanwhile stays.
 func (s *Store) removeLocked(id string, l *lock) (bool, error) {
-	err := s.st.DeleteLayer(id)
-	if errors.Is(err, unix.ENOSPC) { // see container.drop; nothing stands on it, or the error were another
-		err = errors.Join(emptyFolder(s.diffDir(id)), s.st.DeleteLayer(id))
-	}
+	err := s.takeOut(id)
 	switch {
 	case errors.Is(err, storage.ErrLayerHasChildren), errors.Is(err, storage.ErrLayerUsedByImage),
 		errors.Is(err, storage.ErrLayerUsedByContainer):
@@ -311,6 +308,17 @@ func (s *Store) removeLocked(id string, l *lock) (bool, error) {
 	delete(s.chains, id)
 	s.mu.Unlock()
 	return true, errors.Join(err, l.remove())
+}
+
+// takeOut is storage's DeleteLayer, which writes the list of layers anew before
+// it removes anything. On a full disk what the layer holds has to make room for
+// that: nothing stands on it, or the error were another.
+func (s *Store) takeOut(id string) error {
+	err := s.st.DeleteLayer(id)
+	if errors.Is(err, unix.ENOSPC) {
+		err = errors.Join(emptyFolder(s.diffDir(id)), s.st.DeleteLayer(id))
+	}
+	return err
 }
 
 // full says whether the disk of the store has no room for even a list of layers.
