@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -312,13 +313,18 @@ func (s *Store) removeLocked(id string, l *lock) (bool, error) {
 
 // takeOut is storage's DeleteLayer, which writes the list of layers anew before
 // it removes anything. On a full disk what the layer holds has to make room for
-// that: nothing stands on it, or the error were another.
+// that, if nothing stands on it: the library may have failed before it looked.
 func (s *Store) takeOut(id string) error {
 	err := s.st.DeleteLayer(id)
-	if errors.Is(err, unix.ENOSPC) {
+	if errors.Is(err, unix.ENOSPC) && s.isLeaf(id) {
 		err = errors.Join(emptyFolder(s.diffDir(id)), s.st.DeleteLayer(id))
 	}
 	return err
+}
+
+func (s *Store) isLeaf(id string) bool {
+	all, err := s.st.Layers()
+	return err == nil && !slices.ContainsFunc(all, func(l storage.Layer) bool { return l.Parent == id })
 }
 
 // full says whether the disk of the store has no room for even a list of layers.
