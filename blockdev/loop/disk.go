@@ -28,6 +28,14 @@ func (d *disk) Commit(ctx context.Context) error {
 	if d.closed {
 		return errors.New("loop: Commit after the end")
 	}
+	if err := d.commit(ctx); err != nil {
+		return d.hostFull(err)
+	}
+	d.closed, d.files = true, nil // the images are the caller's now
+	return nil
+}
+
+func (d *disk) commit(ctx context.Context) error {
 	for i := len(d.mounted) - 1; i >= 0; i-- {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -49,7 +57,6 @@ func (d *disk) Commit(ctx context.Context) error {
 			return err
 		}
 	}
-	d.closed, d.files = true, nil // the images are the caller's now
 	return nil
 }
 

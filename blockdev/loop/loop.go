@@ -58,6 +58,7 @@ func Available() error {
 func (b *Backend) Create(ctx context.Context, _ *blockdev.Graph, p *blockdev.Plan, t blockdev.Tree) (blockdev.Disk, error) {
 	d := &disk{o: b.o, plan: p, tree: t, devices: map[string]*device{}, images: map[string]string{}}
 	if err := d.create(ctx); err != nil {
+		err = d.hostFull(err)
 		return nil, errors.Join(err, d.release())
 	}
 	return d, nil
@@ -255,6 +256,21 @@ func noSpace(f *blockdev.FSPlan, err error) error {
 		return err
 	}
 	return &blockdev.NoSpaceError{Node: f.Node, MountPoint: f.MountPoint, Size: f.Size, Explicit: f.Explicit, Err: err}
+}
+
+// hostFull finds out whether a failed write is one that the disk below the
+// image had no room for: through a loop device that is an input/output error.
+func (d *disk) hostFull(err error) error {
+	if !errors.Is(err, unix.EIO) && !strings.Contains(err.Error(), "Input/output error") {
+		return err
+	}
+	for _, path := range d.images {
+		var fs unix.Statfs_t
+		if unix.Statfs(path, &fs) == nil && int64(fs.Bavail)*fs.Bsize < 1<<20 {
+			return fmt.Errorf("writing the image %s: %w (%w)", path, unix.ENOSPC, err)
+		}
+	}
+	return err
 }
 
 // letGo unmounts for an undo: what still holds the mount dies with the build's

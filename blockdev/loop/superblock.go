@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/lithify/lithify/blockdev"
+	"golang.org/x/sys/unix"
 )
 
 // Fields of an ext superblock (kernel: Documentation/filesystems/ext4/super.rst).
@@ -15,10 +16,14 @@ const (
 	superAt         = 1024
 	superSize       = 1024
 	superMagic      = 0x38  // u16, 0xef53
+	superState      = 0x3a  // u16: unmounted cleanly, errors seen
+	superIncompat   = 0x60  // u32
 	superROFeatures = 0x64  // u32
 	superLastMount  = 0x88  // 64 bytes
 	superChecksum   = 0x3fc // u32, where roMetadataCsum is set
 	roMetadataCsum  = 0x400
+	stateClean      = 1
+	incompatRecover = 0x4 // the journal must be replayed
 )
 
 // setLastMounted writes where a file system was last mounted, as tune2fs -M
@@ -35,6 +40,10 @@ func setLastMounted(image string, f *blockdev.FSPlan) error {
 	}
 	if binary.LittleEndian.Uint16(sb[superMagic:]) != 0xef53 {
 		return errors.Join(fmt.Errorf("file system %q: no ext superblock at %d of %s", f.Node, f.Offset, image), file.Close())
+	}
+	// Unmounting tells of no write that failed.
+	if binary.LittleEndian.Uint16(sb[superState:]) != stateClean || binary.LittleEndian.Uint32(sb[superIncompat:])&incompatRecover != 0 {
+		return errors.Join(fmt.Errorf("file system %q: it was not written to its end: %w", f.Node, unix.EIO), file.Close())
 	}
 	field := sb[superLastMount : superLastMount+64]
 	clear(field)

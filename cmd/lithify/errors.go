@@ -166,7 +166,11 @@ func report(stderr io.Writer, program string, err error, log buildLog) int {
 		}
 	}
 	fmt.Fprintf(&b, "%s: %v\n", program, err)
-	if h := hint(err); h != "" {
+	h := hint(err)
+	if hookFailed && strings.Contains(strings.Join(log.tail, "\n"), "No space left on device") {
+		h = hint(syscall.ENOSPC) // the hook has only its exit code to say so
+	}
+	if h != "" {
 		fmt.Fprintf(&b, "%s\n", h)
 	}
 	if log.path != "" && (hookFailed || code != exitUsage && code != exitTool) {

@@ -98,6 +98,10 @@ func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, st
 	if err := os.Setenv("PATH", hostPath(o.Environment["PATH"])); err != nil {
 		return report(stderr, o.Command, err, buildLog{})
 	}
+	// What checkHostTools finds must be found when it is called.
+	if err := os.Setenv("PATH", hostPath(os.Getenv("PATH"))); err != nil {
+		return report(stderr, o.Command, err, buildLog{})
+	}
 	u, err := newUI(o, stdout, stderr)
 	if err != nil {
 		return report(stderr, o.Command, err, buildLog{})

@@ -457,3 +457,9 @@ func sameBits(t testing.TB, a, b string) {
 		t.Errorf("cmp: %v: %s", err, out)
 	}
 }
+
+// tinyPeople are the two kinds of users.
+func tinyPeople(t testing.TB) map[string]*user.User {
+	t.Helper()
+	return map[string]*user.User{"root": nil, "user": ordinaryUser(t)}
+}

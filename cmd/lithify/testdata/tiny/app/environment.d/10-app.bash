@@ -1,1 +1,1 @@
-export DIB_TINY_WORD=${DIB_TINY_WORD:-usual}
+export DIB_TINY_SHADE=dark
