@@ -295,8 +295,14 @@ func checkOrdinaryUser(t *testing.T, root *debianBuild, dir, key string) {
 func newUser(t *testing.T) *syscall.Credential {
 	t.Helper()
 	name := fmt.Sprintf("lithify%d", os.Getpid())
-	mustRun(t, "useradd", "--create-home", "--shell", "/bin/sh", name)
-	t.Cleanup(func() { mustRun(t, "userdel", "--remove", name) })
+	if err := accounts("useradd", "--create-home", "--shell", "/bin/sh", name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := accounts("userdel", "--force", "--remove", name); err != nil {
+			t.Error(err)
+		}
+	})
 	u, err := user.Lookup(name)
 	if err != nil {
 		t.Fatal(err)
