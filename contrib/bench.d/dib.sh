@@ -35,19 +35,27 @@ peer() {
     fi
 }
 
-# release_loops takes away the loop devices on files of this run, with their
-# partitions: they are all that a killed diskimage-builder leaves.
+# release_loops takes away the loop devices on files of this run, and partitions
+# that the stand-in for kpartx left behind, on detached devices too: they are all
+# that a killed diskimage-builder leaves. The stand-in's links point to a
+# partition; those of a real kpartx point to device-mapper's devices.
 release_loops() {
-    local loop file part
-    for file in /sys/block/loop*/loop/backing_file; do
-        [ -r "$file" ] || continue
-        [[ $(cat "$file" 2> /dev/null) == "$work"/* ]] || continue
-        loop=${file#/sys/block/}
-        loop=${loop%%/*}
+    local loop file part ours
+    for loop in /sys/block/loop*; do
+        file=$(cat "$loop/loop/backing_file" 2> /dev/null || true)
+        loop=${loop##*/}
+        ours=
+        if [ -n "$file" ]; then
+            [[ $file == "$work"/* ]] || continue
+            ours=1
+        fi
         for part in /sys/block/"$loop"/"$loop"p*; do
-            rm -f "/dev/mapper/${part##*/}"
+            part=${part##*/}
+            if [ "$(readlink "/dev/mapper/$part")" = "../$part" ]; then
+                rm -f "/dev/mapper/$part"
+                delpart "/dev/$loop" "${part##*p}" || true
+            fi
         done
-        partx --delete "/dev/$loop" 2> /dev/null || true
-        losetup --detach "/dev/$loop" || true
+        [ -z "$ours" ] || losetup --detach "/dev/$loop" || true
     done
 }

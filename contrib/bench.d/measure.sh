@@ -21,13 +21,13 @@ clean() {
     env -i PATH="$PATH" HOME="$work/home" LC_ALL=C.UTF-8 TMPDIR="$work/tmp" "${pass[@]}" "$@"
 }
 
-# timed NAME COMMAND...: runs it with its output in logs/NAME and its wall and
+# timed NAME COMMAND...: runs it in the clean environment, with its output in logs/NAME and its wall and
 # processor seconds and largest process (KiB) as one line in logs/NAME.time.
 # When it fails, its last lines are shown and the run ends.
 timed() {
     local name=$1 log=$work/logs/$1
     shift
-    if ! /usr/bin/time -q -f '%e %U %S %M' -o "$log.time" "$@" > "$log" 2>&1 < /dev/null; then
+    if ! clean /usr/bin/time -q -f '%e %U %S %M' -o "$log.time" "$@" > "$log" 2>&1 < /dev/null; then
         echo "bench: $name: this ended with an error: $*" >&2
         tail -n 20 "$log" >&2
         exit 1
@@ -43,7 +43,7 @@ largest() { awk '{ printf "%.0f", $4 / 1024 }' "$work/logs/$1.time"; }
 ours() {
     local name=$1 store=$2
     shift 2
-    timed "$name" clean LITHIFY_STORE="$store" DIB_IMAGE_CACHE="$work/cache/ours" OVERWRITE_OLD_IMAGE=1 \
+    timed "$name" env LITHIFY_STORE="$store" DIB_IMAGE_CACHE="$work/cache/ours" OVERWRITE_OLD_IMAGE=1 \
         ELEMENTS_PATH="${elements_path:-}" "$work/bin/disk-image-create" --logfile "$work/logs/$name.log" "$@"
 }
 
@@ -100,6 +100,9 @@ stage() {
             printf "%.1f", minutes * 60 + text
         }' "$work/logs/$1.log"
 }
+
+# steps NAME: how many steps the build has run.
+steps() { grep -c -- '| -- .*: in ' "$work/logs/$1.log" || true; }
 
 machine() {
     local model

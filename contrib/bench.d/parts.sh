@@ -52,10 +52,8 @@ cold_notes() {
 
 # manifest NAME: package and version of all that is installed, from NAME's manifest.
 manifest() {
-    local file
-    for file in "$work/out/$1.d/dib-manifests/dib-manifest-dpkg-$1"; do
-        awk '$1 ~ /^ii$/ { print $2, $3; next } NF >= 2 && $1 !~ /[|+=]/ && $1 != "Desired" { print $1, $2 }' "$file" | LC_ALL=C sort -u
-    done
+    sed -nE 's/.*"package": *"([^"]+)".*"version": *"([^"]+)".*/\1 \2/p' \
+        "$work/out/$1.d/dib-manifests/dib-manifest-dpkg-$1" | sort -u
 }
 
 megabytes() { stat -c %s "$1" | awk '{ printf "%.0f", $1 / 1e6 }'; }
@@ -92,7 +90,7 @@ last_hook() {
         [ "$i" != 1 ] || continue # the first has the element's other steps to make
         all+=("$(wall "edit-$i")")
         rest+=("$(calc "$(wall "edit-$i") - $(stage "edit-$i" "-- finalise/99-zzzz-bench") - $(stage "edit-$i" "== writing outputs")")")
-        note "- last hook changed: $(wall "edit-$i") s, of it hook $(stage "edit-$i" "-- finalise/99-zzzz-bench"), creating the disk $(stage "edit-$i" "== creating the disk"), writing qcow2 $(stage "edit-$i" "== writing outputs"); $(grep -c -- '-- .*: in ' "$work/logs/edit-$i.log") steps run"
+        note "- last hook changed: $(wall "edit-$i") s, of it hook $(stage "edit-$i" "-- finalise/99-zzzz-bench"), creating the disk $(stage "edit-$i" "== creating the disk"), writing qcow2 $(stage "edit-$i" "== writing outputs"); $(steps "edit-$i") steps run"
     done
     row "one byte of the last hook changed: all of it" "$(printf '%s\n' "${all[@]}" | median) s" "-" "-" "-"
     row "… without hook and conversion" "$(printf '%s\n' "${rest[@]}" | median) s" "-" "-" "5 s"
@@ -123,8 +121,8 @@ converted() {
     shift 2
     for i in $(times 3); do
         rm -f "$out".*
-        timed "convert-$type-$i" clean "$work/bin/convert" "$type" "$raw" "$out.ours"
-        timed "qemu-img-$type-$i" clean qemu-img convert -c "$@" -O qcow2 "$raw" "$out.peer"
+        timed "convert-$type-$i" "$work/bin/convert" "$type" "$raw" "$out.ours"
+        timed "qemu-img-$type-$i" qemu-img convert -c "$@" -O qcow2 "$raw" "$out.peer"
         a+=("$(wall "convert-$type-$i")") b+=("$(wall "qemu-img-$type-$i")")
         processors+=("$(processor "convert-$type-$i")") peers+=("$(processor "qemu-img-$type-$i")")
     done
@@ -140,7 +138,7 @@ converted() {
 part_memory() {
     prepare
     row "largest process of ours, building \`debian-minimal vm\` to raw and qcow2" "$(cat "$work/logs/prepare.memory") MiB" "-" "-" "300 MiB"
-    note "- memory: the largest process of that whole build, apt, dpkg and compilers of caches counted, had $(largest prepare) MiB"
+    note "- memory: $(steps prepare) steps were run for that; the largest process of the whole build, apt and dpkg counted, had $(largest prepare) MiB"
     rm -rf "$work"/out/big*
     watched big "$work/store" --image-size 40 -t raw,qcow2,tar -o "$work/out/big" debian-minimal vm
     row "… of 40 GiB, from kept steps, to raw, qcow2 and tar" "$(cat "$work/logs/big.memory") MiB" "-" "-" "300 MiB"
@@ -182,7 +180,7 @@ part_rootless() {
 tiny() {
     local name=$1 home=$2
     shift 2
-    timed "$name" "$@" env -i PATH="$PATH" HOME="$home" LC_ALL=C.UTF-8 TMPDIR="$home/tmp" LITHIFY_STORE="$home/store" \
+    timed "$name" "$@" env HOME="$home" TMPDIR="$home/tmp" LITHIFY_STORE="$home/store" \
         DIB_IMAGE_CACHE="$home/cache" ELEMENTS_PATH="$elements_path" \
         "$work/bin/disk-image-create" --logfile "$home/log" -n -o "$home/out/tiny" tiny app
 }
