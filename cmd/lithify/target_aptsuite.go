@@ -70,6 +70,9 @@ func (s aptSuite) digest(ctx context.Context) ([]string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		text, err = fetch(ctx, strings.TrimRight(base, "/")+"/Release")
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no such suite: neither InRelease nor Release in %s", base)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +95,7 @@ func (s aptSuite) lines(sums map[string]string) ([]string, error) {
 		for _, arch := range []string{s.arch, "all"} {
 			sum, ok := listSum(sums, component+"/binary-"+arch+"/")
 			if !ok && arch != "all" {
-				return nil, fmt.Errorf("component %q for %q is not in it; there are %s", component, s.arch, strings.Join(lists(sums), ", "))
+				return nil, s.unknown(component, sums)
 			}
 			if ok {
 				lines = append(lines, strings.Join([]string{s.suite, component, arch, sum}, " "))
@@ -116,17 +119,27 @@ func listSum(sums map[string]string, dir string) (string, bool) {
 	return "", false
 }
 
-// lists names what an archive has, as component/binary-architecture.
-func lists(sums map[string]string) []string {
-	var names []string
+// unknown says what there is instead: the components of the architecture, or
+// the architectures.
+func (s aptSuite) unknown(component string, sums map[string]string) error {
+	var components, archs []string
 	for file := range sums {
-		dir, _, ok := strings.Cut(file, "/Packages")
-		if ok && strings.Contains(dir, "/binary-") && !strings.Contains(dir, "debian-installer") {
-			names = append(names, dir)
+		dir, _, _ := strings.Cut(strings.TrimPrefix(file, "./"), "/Packages")
+		name, arch, ok := strings.Cut(dir, "/binary-")
+		if !ok || strings.Contains(name, "/") || arch == "all" {
+			continue
+		}
+		archs = append(archs, arch)
+		if arch == s.arch {
+			components = append(components, name)
 		}
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	slices.Sort(components)
+	slices.Sort(archs)
+	if components == nil {
+		return fmt.Errorf("architecture %q is not in it; there are %s", s.arch, strings.Join(slices.Compact(archs), ", "))
+	}
+	return fmt.Errorf("component %q is not in it; for %s there are %s", component, s.arch, strings.Join(slices.Compact(components), ", "))
 }
 
 // releaseSums reads the SHA256 field of a Release file, signed or not: path to
