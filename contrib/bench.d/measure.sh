@@ -43,6 +43,7 @@ largest() { awk '{ printf "%.0f", $4 / 1024 }' "$work/logs/$1.time"; }
 ours() {
     local name=$1 store=$2
     shift 2
+    rm -f "$work/logs/$name.log" # lithify appends
     timed "$name" env LITHIFY_STORE="$store" DIB_IMAGE_CACHE="$work/cache/ours" OVERWRITE_OLD_IMAGE=1 \
         ELEMENTS_PATH="${elements_path:-}" "$work/bin/disk-image-create" --logfile "$work/logs/$name.log" "$@"
 }

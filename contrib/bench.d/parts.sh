@@ -8,6 +8,9 @@ prepared=
 prepare() {
     [ -z "$prepared" ] || return 0
     prepared=1
+    if wants memory; then # all steps are to be run for it
+        rm -rf "$work/store" "$work"/out/debian*
+    fi
     say "building debian-minimal once"
     watched prepare "$work/store" -t raw,qcow2 -o "$work/out/debian" debian-minimal vm
 }
