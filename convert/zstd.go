@@ -16,6 +16,7 @@ type zstdFrames struct {
 	match    matches
 	literals huff0.Scratch
 	codes    [3][]uint8 // of literal lengths, offsets, match lengths
+	counts   [3][64]uint32
 	tables   [3]fseTable
 	scratch  []byte
 }
@@ -190,21 +191,20 @@ func (z *zstdFrames) setCodes(seqs []sequence) {
 		}
 		z.codes[k] = z.codes[k][:len(seqs)]
 	}
-	ll, of, ml := z.codes[0], z.codes[1], z.codes[2]
+	clear(z.counts[:])
+	ll, of, ml := z.codes[0][:len(seqs)], z.codes[1][:len(seqs)], z.codes[2][:len(seqs)]
 	for i, s := range seqs {
-		ll[i] = literalCode(s.literals)
-		of[i] = uint8(bits.Len32(s.value) - 1)
-		ml[i] = matchCode(s.match)
+		l, o, m := literalCode(s.literals), uint8(bits.Len32(s.value)-1), matchCode(s.match)
+		ll[i], of[i], ml[i] = l, o, m
+		z.counts[0][l&63]++
+		z.counts[1][o&63]++
+		z.counts[2][m&63]++
 	}
 }
 
 // table chooses the table for one kind of codes and appends its description.
 func (z *zstdFrames) table(kind int, dst []byte) (*fseTable, byte, []byte) {
-	codes := z.codes[kind]
-	var counts [maxSymbols]uint32
-	for _, c := range codes {
-		counts[c]++
-	}
+	codes, counts := z.codes[kind], &z.counts[kind]
 	last := maxSymbols - 1
 	for counts[last] == 0 {
 		last--

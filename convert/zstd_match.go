@@ -141,7 +141,7 @@ func (h *hashFinder[T]) after(m *matches, start, end, to int) int {
 		return end
 	}
 	h.enter(src, start+2)
-	h.enter(src, end-2)
+	h.long[hashLong(load64(src, end-2), h.longShift)] = T(h.base + uint32(end-2))
 	for end < limit {
 		r := int(m.rep[1])
 		if r > end || load32(src, end) != load32(src, end-r) {
