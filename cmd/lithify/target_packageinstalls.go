@@ -188,7 +188,8 @@ func parseLegacy(data []byte, element string, removal bool) requests {
 			continue
 		}
 		name, minus := strings.CutPrefix(line, "-")
-		if !removal || minus {
+		name = strings.TrimSpace(name)
+		if name != "" && (minus || !removal) {
 			list = append(list, request{name, element})
 		}
 	}
