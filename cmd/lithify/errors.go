@@ -64,6 +64,7 @@ func exitCode(err error) int {
 	var (
 		child    childExit
 		signal   signalError
+		killed   *runner.KilledError
 		hook     *rootfs.HookError
 		tools    *missingToolsError
 		tool     *runner.MissingToolError
@@ -79,6 +80,8 @@ func exitCode(err error) int {
 		return int(child)
 	case errors.As(err, &signal):
 		return 128 + int(signal.signal)
+	case errors.As(err, &killed):
+		return 128 + int(killed.Signal)
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.As(err, &tools), errors.As(err, &tool):

@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -119,11 +120,18 @@ func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, st
 // when the second has ended, and a childExit unless all went well.
 func enterSession(ctx context.Context) (inside bool, err error) {
 	// Signals are handed on to the second run, so they must not end the waiting.
-	code, inside, err := runner.Session{}.Enter(context.WithoutCancel(ctx))
+	code, inside, err := runner.Session{Detach: true}.Enter(ctx)
 	if err == nil && !inside && code != 0 {
 		err = childExit(code)
 	}
-	return inside, err
+	if err == nil || ctx.Err() == nil {
+		return inside, err
+	}
+	stopped := interrupted{cause: context.Cause(ctx), err: err}
+	if code == exitCode(stopped) && !errors.As(err, new(*runner.KilledError)) {
+		return inside, err // the second run has said so
+	}
+	return inside, stopped // before the second run could say anything
 }
 
 // untilSignal gives a context that ends at the first signal to stop, with the

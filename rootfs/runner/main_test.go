@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 func play(role string) int {
 	if !strings.HasPrefix(role, "run") {
 		code, inside, err := Session{User: role == "session-user"}.Enter(context.Background())
+		if killed := new(KilledError); errors.As(err, &killed) {
+			os.Exit(code)
+		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 99

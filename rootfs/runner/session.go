@@ -33,6 +33,21 @@ type Session struct {
 	// User forces a user namespace. Without it one is made for everybody but
 	// root, and for root without CAP_SYS_ADMIN (in a container).
 	User bool
+	// Detach makes ctx count only until Enter listens for signals itself: for a
+	// ctx that ends by the signals that Enter hands on.
+	Detach bool
+}
+
+// KilledError says that a signal ended the build, which so had no chance to say
+// anything.
+type KilledError struct{ Signal syscall.Signal }
+
+func (e *KilledError) Error() string {
+	text := fmt.Sprintf("the build was ended by signal %d (%v)", int(e.Signal), e.Signal)
+	if e.Signal == unix.SIGKILL {
+		text += "; that is what the kernel does when memory runs out: dmesg tells"
+	}
+	return text
 }
 
 // admission is what the first process tells the session's init when the ids
@@ -45,15 +60,16 @@ type admission struct {
 // Enter starts the program again in a session of its own. It must be called
 // early, by the goroutine of main, before other processes are started.
 //
-// In the first process it waits and gives (exit code, false, nil), 128+n when
-// signal n ended the build; nothing of the session is left by then. An error
-// means that no build was started. In the build, which has the same arguments,
+// In the first process it waits and gives (exit code, false, nil); nothing of
+// the session is left by then. When signal n ended the build, that is (128+n,
+// false, *KilledError). Any other error means that no build was started. In the build, which has the same arguments,
 // environment, working directory and open files, it gives (0, true, nil) at
 // once.
 //
 // SIGINT, SIGTERM, SIGHUP and SIGQUIT sent to the first process reach the build
 // once. When ctx ends the build gets SIGTERM, and ten seconds later the session
-// is killed; ctx should not be one that ends by the signals above.
+// is killed; ctx should not be one that ends by the signals above, or Detach be
+// set.
 //
 // In a user namespace that Enter made, _CONTAINERS_USERNS_CONFIGURED and
 // _CONTAINERS_ROOTLESS_UID and _GID are set, by which containers/storage knows.
@@ -74,6 +90,12 @@ func (s Session) Enter(ctx context.Context) (code int, inside bool, err error) {
 		}
 	}
 	defer signal.Stop(signals)
+	if s.Detach {
+		if ctx.Err() != nil {
+			return 0, false, fmt.Errorf("starting the session: %w", context.Cause(ctx))
+		}
+		ctx = context.WithoutCancel(ctx)
+	}
 	// The parent-death signal comes when the thread that forked ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -195,15 +217,21 @@ func (p *parent) wait(ctx context.Context, signals <-chan os.Signal) (int, error
 	if err != nil {
 		return 0, fmt.Errorf("waiting for the session: %w", err)
 	}
+	code, sig := exitCode(state.Sys().(syscall.WaitStatus))
 	var r report
-	if receive(p.link, &r) == nil && r.Text != "" {
+	if receive(p.link, &r) == nil {
+		sig = syscall.Signal(r.Signal)
+	}
+	if r.Text != "" {
 		err := fmt.Errorf("starting the session: %w", r.err())
 		if p.user {
 			err = forbidden(err)
 		}
 		return 0, err
 	}
-	code, _ := exitCode(state.Sys().(syscall.WaitStatus))
+	if sig != 0 {
+		return code, &KilledError{sig}
+	}
 	return code, nil
 }
 

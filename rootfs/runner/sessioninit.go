@@ -18,6 +18,7 @@ import (
 func sessionInit() {
 	// The parent-death signal is a property of a thread.
 	runtime.LockOSThread()
+	own := catchSignals(false) // ^C may come while the ids are being mapped
 	if len(os.Args) < 3 {
 		unix.Exit(125)
 	}
@@ -31,18 +32,21 @@ func sessionInit() {
 	if err := receive(link, &a); err != nil {
 		unix.Exit(125) // the parent is gone, or has said on its side what failed
 	}
-	code, err := a.serve(link)
+	status, err := a.serve(link, own)
 	if err != nil {
 		r := failure(err)
 		_ = send(link, r)
-		code = r.Code
+		unix.Exit(r.Code)
+	}
+	code, sig := exitCode(status)
+	if sig != 0 { // an exit code alone may be one that the build chose
+		_ = send(link, report{Code: code, Signal: int(sig)})
 	}
 	unix.Exit(code)
 }
 
 // serve prepares the session, runs the build in it and reaps until it ends.
-func (a admission) serve(link *os.File) (code int, err error) {
-	own := catchSignals(false)
+func (a admission) serve(link *os.File, own <-chan os.Signal) (status syscall.WaitStatus, err error) {
 	if a.User {
 		if err := becomeRoot(); err != nil {
 			return 0, err
@@ -63,12 +67,7 @@ func (a admission) serve(link *os.File) (code int, err error) {
 		return 0, fmt.Errorf("starting the build: %w", err)
 	}
 	go (&relay{own: own, notices: readNotices(link), pid: pid}).run()
-	status, err := reap(pid)
-	if err != nil {
-		return 0, err
-	}
-	code, _ = exitCode(status)
-	return code, nil
+	return reap(pid)
 }
 
 // becomeRoot takes id 0 of the new user namespace. The kernel has set the ids
