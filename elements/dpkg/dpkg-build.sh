@@ -127,8 +127,8 @@ serve_initramfs_requests() {
         if [ -e "/boot/initrd.img-$version" ]; then
             action=-u
         fi
-        # The kernel's own date makes the archive the same in every build.
-        SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(stat -c %Y "/lib/modules/$version/kernel")} \
+        # The date of the kernel's package makes the archive the same in every build.
+        SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(stat -c %Y "/lib/modules/$version/modules.builtin")} \
             "$real_update_initramfs" "$action" -k "$version"
     done
     trap - EXIT
