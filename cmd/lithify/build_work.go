@@ -23,17 +23,40 @@ func newWork(parent string) (dir string, remove func() error, err error) {
 	if err := removeDeadWork(parent); err != nil {
 		return "", nil, err
 	}
-	if dir, err = os.MkdirTemp(parent, workPrefix); err != nil {
-		return "", nil, fmt.Errorf("making a work folder: %w; TMPDIR names another place", err)
+	for {
+		if dir, err = os.MkdirTemp(parent, workPrefix); err != nil {
+			return "", nil, fmt.Errorf("making a work folder: %w; TMPDIR names another place", err)
+		}
+		lock, err := lockWork(dir)
+		if err != nil {
+			return "", nil, errors.Join(fmt.Errorf("locking work folder %q: %w", dir, err), os.RemoveAll(dir))
+		}
+		if lock != nil {
+			return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Close()) }, nil
+		}
 	}
+}
+
+// lockWork takes the lock of a new work folder. It returns nil without an error
+// when another build was quicker and removed the folder for a dead one's.
+func lockWork(dir string) (*os.File, error) {
 	lock, err := os.Open(dir)
-	if err == nil {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
 	if err != nil {
-		return "", nil, errors.Join(fmt.Errorf("locking work folder %q: %w", dir, err), os.RemoveAll(dir))
+		return nil, err
 	}
-	return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Close()) }, nil
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = nil
+		}
+		return nil, errors.Join(err, lock.Close())
+	}
+	if _, err := os.Lstat(dir); err != nil {
+		return nil, lock.Close()
+	}
+	return lock, nil
 }
 
 func removeDeadWork(parent string) error {
