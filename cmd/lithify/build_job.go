@@ -237,9 +237,9 @@ func (j *job) treeOptions(store string) (rootfs.Options, error) {
 		Epoch: j.o.Epoch, MaxAge: j.o.MaxAge, Fresh: j.o.NoLayers, Offline: j.o.Offline,
 		Answers: filepath.Join(store, "answers"), Output: j.ui.Log(), Observe: j.observer(), Logger: j.ui.Logger(),
 	}
-	if j.needsDisk() {
-		o.Fingerprint, o.Disk = j.graph.Fingerprint(), j.layoutFor
-	}
+	// A tar has an fstab too: it may become a disk later, and its last steps are
+	// those of the disk's.
+	o.Fingerprint, o.Disk = j.graph.Fingerprint(), j.layoutFor
 	return o, nil
 }
 
