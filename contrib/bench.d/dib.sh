@@ -20,7 +20,7 @@ peer() {
     # bound there. Without that line its downloads are cached, as ours are.
     sed '/^\$apt_get clean$/d' "$dib_lib/elements/debian-minimal/root.d/75-debian-minimal-baseinstall" > "$work/tmp/baseinstall"
     chmod 755 "$work/tmp/baseinstall"
-    clean unshare --mount --pid --uts --fork --kill-child --mount-proc --propagation private \
+    become unshare --mount --pid --uts --fork --kill-child --mount-proc --propagation private \
         bash "$parts_dir/in-namespace" "$dib_lib" "$work" "$parts_dir/kpartx" \
         env DIB_RELEASE=bookworm DIB_APT_SOURCES_CONF="$dib_sources" DIB_IMAGE_CACHE="$work/cache/dib" \
         DIB_DISTRIBUTION_MIRROR="$dib_mirror" TMP_DIR="$work/tmp" OVERWRITE_OLD_IMAGE=1 \
@@ -28,11 +28,12 @@ peer() {
         /usr/bin/time -q -f '%e %U %S %M' -o "$work/logs/$name.time" \
         /usr/bin/disk-image-create "$@" > "$work/logs/$name" 2>&1 < /dev/null &
     builds+=("$!")
-    if ! wait "$!"; then
+    if ! wait "${builds[-1]}"; then
         echo "bench: $name: diskimage-builder ended with an error; its last lines:" >&2
         tail -n 30 "$work/logs/$name" >&2
         exit 1
     fi
+    builds=()
 }
 
 # release_loops takes away the loop devices on files of this run, and partitions

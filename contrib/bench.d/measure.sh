@@ -12,14 +12,16 @@ calc() { awk "BEGIN { printf \"${2:-%.2f}\", $1 }"; }
 
 median() { sort -n | awk '{ v[NR] = $1 } END { m = int((NR + 1) / 2); printf "%.2f", NR % 2 ? v[m] : (v[m] + v[m + 1]) / 2 }'; }
 
-# clean COMMAND...: the environment that all builds and conversions get.
-clean() {
+# become COMMAND...: gives way to it, in the environment that all builds and
+# conversions get.
+become() {
     local pass=() name
     for name in http_proxy https_proxy no_proxy; do
         [ -z "${!name:-}" ] || pass+=("$name=${!name}")
     done
-    env -i PATH="$PATH" HOME="$work/home" LC_ALL=C.UTF-8 TMPDIR="$work/tmp" "${pass[@]}" "$@"
+    exec env -i PATH="$PATH" HOME="$work/home" LC_ALL=C.UTF-8 TMPDIR="$work/tmp" "${pass[@]}" "$@"
 }
+clean() { (become "$@"); }
 
 # timed NAME COMMAND...: runs it in the clean environment, with its output in logs/NAME and its wall and
 # processor seconds and largest process (KiB) as one line in logs/NAME.time.
@@ -81,10 +83,12 @@ watched() {
 }
 
 builds=()
+# end_builds kills what was started in the background. With unshare, the first
+# process of diskimage-builder's PID namespace and so all of it goes.
 end_builds() {
     local pid
     for pid in "${builds[@]}"; do
-        kill "$pid" 2> /dev/null || true
+        kill -KILL "$pid" 2> /dev/null || true
     done
     builds=()
 }
@@ -113,7 +117,7 @@ machine() {
 }
 
 print_page() {
-    echo "$(date -u +%Y-%m-%d), commit $(git -C "$top" rev-parse --short HEAD 2> /dev/null || echo unknown), \`contrib/bench${repetitions:+ -n $repetitions} ${wanted[*]}\`"
+    echo "$(date -u +%Y-%m-%d), lithify $("$work/bin/disk-image-create" --version), \`contrib/bench${repetitions:+ -n $repetitions} ${wanted[*]}\`"
     echo
     echo "$(machine)."
     echo

@@ -15,8 +15,22 @@ prepare() {
     watched prepare "$work/store" -t raw,qcow2 -o "$work/out/debian" debian-minimal vm
 }
 
+# compare FIGURE TARGET OURS... -- PEER...: a row of the medians of two lists of seconds.
+compare() {
+    local figure=$1 target=$2 ours=() peers=()
+    shift 2
+    while [ "$1" != -- ]; do
+        ours+=("$1")
+        shift
+    done
+    shift
+    peers=("$@")
+    ours=$(printf '%s\n' "${ours[@]}" | median) peers=$(printf '%s\n' "${peers[@]}" | median)
+    row "$figure" "$ours s" "$peers s" "$(calc "$ours / $peers")" "$target"
+}
+
 part_cold() {
-    local i ours=() peers=() ratio
+    local i ours=() peers=() cpu=() peers_cpu=()
     prepare
     if [ ! -e "$work/cache/dib/warm" ] || [ -n "$(find "$work/cache/dib/warm" -mmin +720)" ]; then
         say "filling diskimage-builder's cache"
@@ -33,11 +47,11 @@ part_cold() {
         say "cold build $i by diskimage-builder, at load $(load)"
         peer "dib-$i" -o "$work/out/dib" debian-minimal vm
         ours+=("$(wall "cold-$i")") peers+=("$(wall "dib-$i")")
+        cpu+=("$(processor "cold-$i")") peers_cpu+=("$(processor "dib-$i")")
         note "- cold $i: lithify $(wall "cold-$i") s ($(processor "cold-$i") of processor), diskimage-builder $(wall "dib-$i") s ($(processor "dib-$i"))"
     done
-    ours=$(printf '%s\n' "${ours[@]}" | median) peers=$(printf '%s\n' "${peers[@]}" | median)
-    ratio=$(calc "$ours / $peers")
-    row "cold \`debian-minimal vm\` to qcow2; peer diskimage-builder $(dpkg-query -W -f '${Version}' python3-diskimage-builder)" "$ours s" "$peers s" "$ratio" "0.65"
+    compare "cold \`debian-minimal vm\` to qcow2; peer diskimage-builder $(dpkg-query -W -f '${Version}' python3-diskimage-builder)" 0.65 "${ours[@]}" -- "${peers[@]}"
+    compare "… processor seconds, which tell more on a busy machine" - "${cpu[@]}" -- "${peers_cpu[@]}"
     cold_notes "$i"
 }
 
@@ -102,40 +116,42 @@ last_hook() {
 
 part_convert() {
     local raw=$work/out/debian.raw out=$work/out/convert
+    local -a zstd
     prepare
     (cd "$top" && go build -o "$work/bin/convert" ./contrib/bench.d/convert)
     cat "$raw" > /dev/null # in the page cache for all
-    converted zstd "qemu-img convert -c -m 16 -W -o compression_type=zstd" \
+    converted zstd "raw → qcow2, zstd; peer \`qemu-img convert -c -m 16 -W -o compression_type=zstd\`" 0.9 \
         -m 16 -W -o compression_type=zstd
-    local zstd=$convert_ours size=$convert_size
-    row "raw → qcow2, zstd; peer \`qemu-img convert -c -m 16 -W\`" "$convert_ours s" "$convert_peer s" "$(calc "$convert_ours / $convert_peer")" "0.9"
-    row "… size" "$(calc "$convert_size / 1e6" %.0f) MB" "$(calc "$convert_peer_size / 1e6" %.0f) MB" "$(calc "$convert_size / $convert_peer_size")" "1.05"
-    converted zlib "qemu-img convert -c"
-    row "raw → qcow2, zlib; peer \`qemu-img convert -c\`, as DIB calls it" "$convert_ours s" "$convert_peer s" "$(calc "$convert_ours / $convert_peer")" "0.6"
-    row "… size" "$(calc "$convert_size / 1e6" %.0f) MB" "$(calc "$convert_peer_size / 1e6" %.0f) MB" "$(calc "$convert_size / $convert_peer_size")" "1.05"
-    row "our zstd beside that zlib" "$zstd s" "$convert_peer s" "$(calc "$zstd / $convert_peer")" "-"
-    row "… size" "$(calc "$size / 1e6" %.0f) MB" "$(calc "$convert_peer_size / 1e6" %.0f) MB" "$(calc "$size / $convert_peer_size")" "1.05"
+    zstd=("${converted_ours[@]}")
+    local size=$converted_size
+    converted zlib "raw → qcow2, zlib; peer \`qemu-img convert -c\`, as diskimage-builder calls it" 0.6
+    compare "our zstd beside that zlib" - "${zstd[@]}" -- "${converted_peer[@]}"
+    sizes "$size" "$converted_peer_size"
     rm -f "$out".*
 }
 
-# converted TYPE COMMAND [OPTION...]: converts by both in turn; sets convert_*.
+sizes() { row "… size" "$(calc "$1 / 1e6" %.0f) MB" "$(calc "$2 / 1e6" %.0f) MB" "$(calc "$1 / $2")" "1.05"; }
+
+# converted TYPE FIGURE TARGET [OPTION...]: converts by both in turn, checks what
+# ours is, writes the rows, and sets converted_*.
 converted() {
-    local type=$1 command=$2 i a=() b=() processors=() peers=()
-    shift 2
+    local type=$1 figure=$2 target=$3 i cpu=() peer_cpu=()
+    shift 3
+    converted_ours=() converted_peer=()
     for i in $(times 3); do
         rm -f "$out".*
         timed "convert-$type-$i" "$work/bin/convert" "$type" "$raw" "$out.ours"
         timed "qemu-img-$type-$i" qemu-img convert -c "$@" -O qcow2 "$raw" "$out.peer"
-        a+=("$(wall "convert-$type-$i")") b+=("$(wall "qemu-img-$type-$i")")
-        processors+=("$(processor "convert-$type-$i")") peers+=("$(processor "qemu-img-$type-$i")")
+        converted_ours+=("$(wall "convert-$type-$i")") converted_peer+=("$(wall "qemu-img-$type-$i")")
+        cpu+=("$(processor "convert-$type-$i")") peer_cpu+=("$(processor "qemu-img-$type-$i")")
     done
     qemu-img check -q "$out.ours"
     qemu-img compare -q "$raw" "$out.ours"
-    convert_ours=$(printf '%s\n' "${a[@]}" | median)
-    convert_peer=$(printf '%s\n' "${b[@]}" | median)
-    convert_size=$(stat -c %s "$out.ours")
-    convert_peer_size=$(stat -c %s "$out.peer")
-    note "- convert, $type: $(du -m "$raw" | cut -f1) MiB of data in $(du -m --apparent-size "$raw" | cut -f1); processor seconds $(printf '%s\n' "${processors[@]}" | median) against $(printf '%s\n' "${peers[@]}" | median); largest process $(largest "convert-$type-$i") against $(largest "qemu-img-$type-$i") MiB"
+    compare "$figure" "$target" "${converted_ours[@]}" -- "${converted_peer[@]}"
+    compare "… processor seconds" - "${cpu[@]}" -- "${peer_cpu[@]}"
+    converted_size=$(stat -c %s "$out.ours") converted_peer_size=$(stat -c %s "$out.peer")
+    sizes "$converted_size" "$converted_peer_size"
+    note "- convert, $type: $(du -m "$raw" | cut -f1) MiB of data in $(du -m --apparent-size "$raw" | cut -f1); largest process $(largest "convert-$type-$i") against $(largest "qemu-img-$type-$i") MiB"
 }
 
 part_memory() {
@@ -173,8 +189,7 @@ part_rootless() {
         tiny "tiny-user-$i" "$home/user" setpriv --reuid "$name" --regid "$name" --init-groups
         root+=("$(wall "tiny-root-$i")") user+=("$(wall "tiny-user-$i")")
     done
-    root=$(printf '%s\n' "${root[@]}" | median) user=$(printf '%s\n' "${user[@]}" | median)
-    row "a small tree to qcow2, all steps new, by an ordinary user; beside it by root" "$user s" "$root s" "$(calc "$user / $root")" "1.3"
+    compare "a small tree to qcow2, all steps new, by an ordinary user; beside it by root" 1.3 "${user[@]}" -- "${root[@]}"
     remove_user
     rm -rf "$home"
 }
