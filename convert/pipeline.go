@@ -116,6 +116,9 @@ func roundUp(n, to int64) int64 {
 	return (n + to - 1) / to * to
 }
 
+// jobMemory is what jobs may take together, beyond two for each worker.
+const jobMemory = 64 << 20
+
 // workerCount is the number of workers that o asks for, within a budget of
 // memory when each takes cost bytes.
 func (o Options) workerCount(cost int) int {

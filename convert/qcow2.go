@@ -101,15 +101,17 @@ func newQcow2(dst Target, src Source, o Options) (*qcow2Writer, error) {
 }
 
 // pipeline cuts the disk into stretches large enough that a hand-over costs
-// nothing.
+// nothing, and lets the workers run well ahead: on a busy machine one of them
+// may be stopped for long in the midst of the stretch that is next.
 func (w *qcow2Writer) pipeline(o Options) *pipeline {
 	chunk := max(int(w.cluster), 256<<10)
-	cost, perWorker := 4*chunk, 2
+	cost, worker := chunk, 0
 	if o.Compress {
-		cost = perWorker*(2*chunk+chunk/8) + encoderCost
+		cost, worker = 2*chunk+chunk/8, encoderCost
 	}
-	n := o.workerCount(cost)
-	p := &pipeline{src: w.src, chunk: chunk, align: int(w.cluster), depth: perWorker*n + 1, sink: w.put}
+	n := o.workerCount(2*cost + worker)
+	p := &pipeline{src: w.src, chunk: chunk, align: int(w.cluster), sink: w.put,
+		depth: max(2*n+1, min(8*n+8, jobMemory/cost))}
 	for range n {
 		p.workers = append(p.workers, newClusterWork(int(w.cluster), o))
 	}

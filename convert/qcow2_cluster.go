@@ -5,7 +5,7 @@ import (
 )
 
 // encoderCost is what one encoder keeps in memory, in bytes, rounded up.
-const encoderCost = 6 << 20
+const encoderCost = 2 << 20
 
 // compressor appends p, compressed, to dst.
 type compressor interface {

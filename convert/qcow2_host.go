@@ -63,9 +63,9 @@ func (a *appender) writeTable(off int64, table []uint64) error {
 	return nil
 }
 
-// Reference counts are 16 bits wide, QEMU's own choice. No host cluster can be
-// shared by more compressed clusters than that: the smallest that zstd makes of
-// a 2 MiB cluster is about 80 bytes, of a 64 KiB cluster 14.
+// Reference counts are 16 bits wide, QEMU's own choice. No host cluster is
+// shared by more compressed clusters than that can tell: the smallest that our
+// zstd makes of a cluster of 2 MiB is 73 bytes, of 64 KiB 11.
 const (
 	refcountOrder = 4
 	refcountBytes = 1 << refcountOrder / 8

@@ -1,6 +1,7 @@
 package convert_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -123,6 +124,21 @@ func TestQcow2(t *testing.T) {
 				qcow2(t, pattern(t, size, uint64(i)), o)
 			}
 			t.Log(mode, cluster)
+		}
+	}
+}
+
+// TestQcow2Dense has clusters that compress to next to nothing, of which very
+// many share a host cluster.
+func TestQcow2Dense(t *testing.T) {
+	need(t, "qemu-img")
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(disk, bytes.Repeat([]byte{0xff}, 48<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, cluster := range []int{512, 64 << 10, 2 << 20} {
+		for _, kind := range []convert.Compression{convert.Zstd, convert.Zlib} {
+			qcow2(t, disk, convert.Options{Compress: true, Format: convert.FormatOptions{ClusterSize: cluster, Compression: kind}})
 		}
 	}
 }
