@@ -12,6 +12,7 @@ type job struct {
 	in    []byte        // its bytes, filled up with zeros to the format's block
 	out   []byte        // what the worker made of them, and
 	parts []part        // which piece of that is whose
+	runs  []plainRun    // what after is to write
 	done  chan struct{} // closed by the worker; err and the above are then set
 	err   error
 }
@@ -31,15 +32,19 @@ type pipeline struct {
 	depth   int
 	workers []work
 	sink    func(*job) error
+	// after, when set, is called for each job behind sink, several at a time:
+	// for what takes long and needs no order.
+	after work
 }
 
 // run ends when everything has gone to sink, or with the first error in the
 // order of the disk; none of its goroutines is left then.
 func (p *pipeline) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg, tail sync.WaitGroup
 	defer wg.Wait()
-	defer cancel()
+	defer tail.Wait()
+	defer cancel(nil)
 
 	todo, ordered := make(chan *job), make(chan *job, p.depth)
 	free := make(chan *job, p.depth)
@@ -63,7 +68,20 @@ func (p *pipeline) run(ctx context.Context) error {
 		if j.err != nil {
 			return j.err
 		}
-		free <- j
+		if p.after == nil {
+			free <- j
+			continue
+		}
+		tail.Go(func() {
+			if err := p.after(j); err != nil {
+				cancel(err) // the first one is what run gives
+			}
+			free <- j
+		})
+	}
+	tail.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
 	}
 	return feedErr
 }
@@ -77,23 +95,23 @@ func (p *pipeline) feed(ctx context.Context, free <-chan *job, todo, ordered cha
 			return err
 		}
 		if start >= p.src.Size {
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		off = start / chunk * chunk
 		var j *job
 		select {
 		case j = <-free:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		j.off, j.done = off, make(chan struct{})
 		ordered <- j // never blocks: it has room for every job there is
 		select {
 		case todo <- j:
 		case <-ctx.Done():
-			j.err = ctx.Err()
+			j.err = context.Cause(ctx)
 			close(j.done)
-			return ctx.Err()
+			return j.err
 		}
 	}
 }

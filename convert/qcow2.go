@@ -104,13 +104,14 @@ func newQcow2(dst Target, src Source, o Options) (*qcow2Writer, error) {
 // nothing, and lets the workers run well ahead: on a busy machine one of them
 // may be stopped for long in the midst of the stretch that is next.
 func (w *qcow2Writer) pipeline(o Options) *pipeline {
-	chunk := max(int(w.cluster), 256<<10)
+	chunk := max(int(w.cluster), 1<<20)
 	cost, worker := chunk, 0
 	if o.Compress {
+		chunk = max(int(w.cluster), 256<<10)
 		cost, worker = 2*chunk+chunk/8, encoderCost
 	}
 	n := o.workerCount(2*cost + worker)
-	p := &pipeline{src: w.src, chunk: chunk, align: int(w.cluster), sink: w.put,
+	p := &pipeline{src: w.src, chunk: chunk, align: int(w.cluster), sink: w.put, after: w.writeRuns,
 		depth: max(2*n+1, min(8*n+8, jobMemory/cost))}
 	for range n {
 		p.workers = append(p.workers, newClusterWork(int(w.cluster), o))
@@ -120,6 +121,7 @@ func (w *qcow2Writer) pipeline(o Options) *pipeline {
 
 // put is the sink: it appends the clusters of a job and notes where they are.
 func (w *qcow2Writer) put(j *job) error {
+	j.runs = j.runs[:0]
 	for _, p := range j.parts {
 		guest := j.off/w.cluster + int64(p.index)
 		if err := w.selectL2(guest / int64(len(w.l2))); err != nil {
@@ -130,7 +132,7 @@ func (w *qcow2Writer) put(j *job) error {
 		if p.compressed {
 			entry, err = w.putCompressed(j.out[p.from:p.to])
 		} else {
-			entry, err = w.putPlain(j.in[p.from:p.to])
+			entry, err = w.putPlain(j, p)
 		}
 		if err != nil {
 			return err
@@ -166,12 +168,38 @@ func (w *qcow2Writer) flushL2() error {
 	return w.file.write(w.l2Offset, w.raw)
 }
 
-func (w *qcow2Writer) putPlain(data []byte) (uint64, error) {
+// putPlain finds the place for a cluster and leaves the writing to writeRuns.
+// Clusters side by side on the disk and in the image are written as one.
+func (w *qcow2Writer) putPlain(j *job, p part) (uint64, error) {
 	off, err := w.host.alloc(1)
 	if err != nil {
 		return 0, err
 	}
-	return uint64(off) | entryCopied, w.file.write(off, data)
+	entry := uint64(off) | entryCopied
+	if n := len(j.runs); n > 0 {
+		if r := &j.runs[n-1]; r.to == p.from && r.off+int64(r.to-r.from) == off {
+			r.to = p.to
+			return entry, nil
+		}
+	}
+	j.runs = append(j.runs, plainRun{off, p.from, p.to})
+	return entry, nil
+}
+
+// plainRun is where job.in[from:to] goes in the image.
+type plainRun struct {
+	off      int64
+	from, to int
+}
+
+// writeRuns is called for several jobs at a time.
+func (w *qcow2Writer) writeRuns(j *job) error {
+	for _, r := range j.runs {
+		if err := w.file.writeAt(r.off, j.in[r.from:r.to]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // putCompressed packs data behind the last compressed cluster: into what is
