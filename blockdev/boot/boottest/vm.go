@@ -176,12 +176,35 @@ func (vm *VM) launch(ctx context.Context, disk string) error {
 	if err := vm.spawn(cmd); err != nil {
 		return fmt.Errorf("starting %q: %w", vm.options.QEMU, err)
 	}
+	// The overlay may be removed once QEMU has it open. A wrong option or a taken
+	// port shows shortly after, or else later as a machine that is gone.
+	for end := time.Now().Add(time.Minute); !vm.hasDisk(disk) && time.Now().Before(end); {
+		select {
+		case <-vm.exited:
+			return vm.gone()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	select {
 	case <-vm.exited:
 		return vm.gone()
-	case <-time.After(300 * time.Millisecond): // a wrong option or a taken port shows within this
+	case <-time.After(300 * time.Millisecond):
 		return nil
 	}
+}
+
+// hasDisk says whether QEMU holds the file of a -drive value open.
+func (vm *VM) hasDisk(disk string) bool {
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", vm.process.Pid))
+	if err != nil {
+		return false
+	}
+	for _, link := range links {
+		if file, err := os.Readlink(link); err == nil && strings.HasPrefix(disk, drive(file, "")) {
+			return true
+		}
+	}
+	return false
 }
 
 // spawn starts QEMU from a thread that lives as long as QEMU does: the
