@@ -90,15 +90,20 @@ func TestConsole(t *testing.T) {
 	if err := vm.WaitBoot(ctx, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if err := vm.SendLine("echoed 42"); err != nil {
-		t.Fatal(err)
+	// The tiny system has no flow control: on a busy machine it loses characters.
+	var found []string
+	err := errors.New("not typed yet")
+	for try := 0; try < 10 && err != nil; try++ {
+		if e := vm.SendLine("echoed 42"); e != nil {
+			t.Fatal(e)
+		}
+		found, err = vm.WaitFor(ctx, regexp.MustCompile(`echoed (\d\d)`), 3*time.Second)
 	}
-	found, err := vm.WaitFor(ctx, regexp.MustCompile(`echoed (\d+)`), time.Minute)
 	if err != nil || found[1] != "42" {
 		t.Errorf("%q, %v", found, err)
 	}
 	_, err = vm.WaitFor(ctx, regexp.MustCompile("hello"), 50*time.Millisecond)
-	if err == nil || !strings.Contains(err.Error(), "tiny login: echoed 42") {
+	if err == nil || !strings.Contains(err.Error(), "echoed 42") {
 		t.Errorf("a passed text was found again, or the error has no log: %v", err)
 	}
 	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
