@@ -15,7 +15,7 @@ import (
 //
 // An element asks in a file "host-files" at its top: on each line a path in the
 // hooks tree and candidates on the host, of which the first that is there is
-// taken; none need be. Variables of env are expanded, ~/ is the folder HOME.
+// taken; none need be, but one that a variable names must. ~/ is the folder HOME.
 // What was a hook in extra-data.d, run every time, is thus content like any
 // other: known before anything runs, and part of the keys of the phases that
 // can see it. Put into a phase's folder it is seen by that phase only.
@@ -54,6 +54,9 @@ func (t *Tree) addHostFile(e Element, fields []string, env map[string]string) (s
 		}
 		info, err := os.Stat(file)
 		if errors.Is(err, fs.ErrNotExist) {
+			if strings.HasPrefix(candidate, "$") { // the user named it
+				return "", fmt.Errorf("%s is %q, which does not exist", candidate, file)
+			}
 			continue
 		}
 		if err != nil {

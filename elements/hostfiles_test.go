@@ -23,6 +23,7 @@ func TestHostFiles(t *testing.T) {
 		"install.d/keys.pub $GIVEN ~/second.pub":         "install.d/keys.pub third",
 		"install.d/keys.pub $UNSET/second.pub":           "",
 		"keys.pub ~/first.pub":                           "",
+		"keys.pub $GIVEN.old ~/second.pub":               "error which does not exist",
 		"keys.pub ~/":                                    "error is no file",
 		"../keys.pub ~/second.pub":                       "error a path in the hooks tree",
 		"keys.pub":                                       "error a path in the hooks tree",

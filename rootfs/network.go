@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/lithify/lithify/elements"
@@ -112,7 +113,7 @@ func (b *Builder) source(ctx context.Context) (Environment, error) {
 	args := append([]string{"bash", "-c", `exec "$@" 3>&1 >&2`, "source"}, elements.SourceScript(b.dirs.hooks(), files)...)
 	err := runner.Run(ctx, runner.Command{Args: args, Env: env.list(), Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
 	if err != nil {
-		return nil, fmt.Errorf("sourcing environment.d: %w: %s", err, lastLine(complaint.Bytes()))
+		return nil, sourceError(err, complaint.Bytes())
 	}
 	sourced, err := elements.ParseEnvironment(out.Bytes())
 	if err != nil {
@@ -125,8 +126,23 @@ func (b *Builder) source(ctx context.Context) (Environment, error) {
 	return result, nil
 }
 
-// lastLine is the end of a command's complaint: the rest is a trace.
-func lastLine(text []byte) []byte {
-	text = bytes.TrimSpace(text)
-	return text[bytes.LastIndexByte(text, '\n')+1:]
+// sourceError leaves our script out: what the snippet said is what matters.
+func sourceError(err error, complaint []byte) error {
+	var exit *runner.ExitError
+	if errors.As(err, &exit) {
+		return fmt.Errorf("sourcing the elements' environment.d: exit code %d: %s", exit.Code, lastLines(complaint))
+	}
+	return fmt.Errorf("sourcing the elements' environment.d: %w", err)
+}
+
+// lastLines are the last words of a complaint, without the shell's trace.
+func lastLines(text []byte) string {
+	var words []string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "+") && !strings.HasPrefix(line, "dib-run-parts") {
+			words = append(words, line)
+		}
+	}
+	return strings.Join(words[max(0, len(words)-3):], "; ")
 }
