@@ -20,7 +20,7 @@ type Options struct {
 	Progress func(done, total int64)
 	// Workers is the number of goroutines that read and compress: all cores
 	// when 0. Output does not depend on it. Less are used where they would
-	// take more than about 128 MiB of memory.
+	// take more than about 100 MiB of memory.
 	Workers int
 	// Logger, when set, hears at debug level what was decided.
 	Logger *slog.Logger

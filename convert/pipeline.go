@@ -135,12 +135,12 @@ func roundUp(n, to int64) int64 {
 }
 
 // jobMemory is what jobs may take together, beyond two for each worker.
-const jobMemory = 64 << 20
+const jobMemory = 48 << 20
 
 // workerCount is the number of workers that o asks for, within a budget of
 // memory when each takes cost bytes.
 func (o Options) workerCount(cost int) int {
-	const budget = 128 << 20
+	const budget = 96 << 20
 	n := o.Workers
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
