@@ -57,9 +57,16 @@ func TestFailedBuildResumesAtTheHook(t *testing.T) {
 func TestInterruptedBuildResumes(t *testing.T) {
 	w := newWorld(t)
 	w.write("app/finalise.d/90-app", "#!/bin/sh\nwhile :; do :; done\n", 0o755)
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 3*time.Second, errors.New("enough"))
-	defer cancel()
-	if _, err := w.build(ctx, nil); err == nil {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	cut := func(o *rootfs.Options) {
+		o.Observe = func(e rootfs.Event) {
+			if e.Name == "90-app" && !e.Done {
+				time.AfterFunc(200*time.Millisecond, func() { cancel(errors.New("enough")) })
+			}
+		}
+	}
+	if _, err := w.build(ctx, cut); err == nil {
 		t.Fatal("a build that was cut off succeeded")
 	}
 	w.write("app/finalise.d/90-app", hook("mended"), 0o755)

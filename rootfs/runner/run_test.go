@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -252,10 +253,26 @@ func TestSignalState(t *testing.T) {
 			// Outside, what the user asked for by nohup stays: HUP, INT; and ^Z.
 			want = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000080003\n"
 		}
-		if err != nil || string(out) != want {
+		if err != nil || withoutLibrarySignals(string(out)) != want {
 			t.Errorf("root %q: %v\n%s", root, err, out)
 		}
 	}
+}
+
+// withoutLibrarySignals takes signals 32 and 33 out of the masks: they are the
+// C library's own, Go leaves them as it finds them, and whoever started the
+// tests may have them ignored.
+func withoutLibrarySignals(status string) string {
+	var out strings.Builder
+	for line := range strings.Lines(status) {
+		name, mask, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		bits, err := strconv.ParseUint(mask, 16, 64)
+		if err != nil {
+			return status
+		}
+		fmt.Fprintf(&out, "%s\t%016x\n", name, bits&^(3<<31))
+	}
+	return out.String()
 }
 
 // TestOutsideDaemon: a process that a hook outside leaves behind lives on, and
