@@ -201,4 +201,5 @@ tiny() {
     timed "$name" "$@" env HOME="$home" TMPDIR="$home/tmp" LITHIFY_STORE="$home/store" \
         DIB_IMAGE_CACHE="$home/cache" ELEMENTS_PATH="$elements_path" \
         "$work/bin/disk-image-create" --logfile "$home/log" -n -o "$home/out/tiny" tiny app
+    cp "$home/log" "$work/logs/$name.log" # the user may not write there
 }
