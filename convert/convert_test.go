@@ -39,7 +39,7 @@ func TestChecksums(t *testing.T) {
 
 func TestLookup(t *testing.T) {
 	for _, f := range convert.Formats() {
-		if got, err := convert.Lookup(f.Name); err != nil || got != f {
+		if got, err := convert.Lookup(f.Name); err != nil || got.Name != f.Name {
 			t.Errorf("%s: got %v, %v", f.Name, got, err)
 		}
 	}

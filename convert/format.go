@@ -1,11 +1,15 @@
 package convert
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"strings"
 )
 
-// Format is one output format as the command line names it.
+// Format is one output format as the command line names it. It is data for the
+// caller and the way to its writer: Disk or Tree, as NeedsDisk says. One that
+// has neither (docker) is made by another package.
 type Format struct {
 	Name      string
 	Extension string // of the output file, without a dot; "" where no file is made
@@ -13,13 +17,56 @@ type Format struct {
 	NeedsDisk bool
 	// Compresses tells that Options.Compress matters.
 	Compresses bool
+	// Tools are host programs without which it cannot be made.
+	Tools []string
+
+	disk    diskWriter
+	tree    treeWriter
+	options []option // what --qemu-img-options may say
+	// check, when set, looks at options together; given are the keys that the
+	// user typed.
+	check func(o *FormatOptions, given map[string]bool) error
 }
 
+// A diskWriter writes src into dst, open for writing, whatever was in it.
+type diskWriter func(ctx context.Context, dst *os.File, src Source, o Options) error
+
+// A treeWriter writes what is at root into dst, open for writing and empty.
+type treeWriter func(ctx context.Context, dst *os.File, root string, o TreeOptions) error
+
+// formats is the one list of what there is, in the order in which help shows it.
 var formats = []Format{
-	{Name: "raw", Extension: "raw", NeedsDisk: true},
-	{Name: "qcow2", Extension: "qcow2", NeedsDisk: true, Compresses: true},
-	{Name: "tar", Extension: "tar"},
+	{Name: "raw", Extension: "raw", NeedsDisk: true, disk: Raw},
+	{Name: "qcow2", Extension: "qcow2", NeedsDisk: true, Compresses: true, disk: qcow2File,
+		options: qcow2Options},
+	{Name: "tar", Extension: "tar", tree: tarFile},
 	{Name: "docker"}, // an image in a registry: package oci makes it
+}
+
+// Disk writes the disk src as format f into dst, which is open for writing and
+// may be of any length. The caller closes dst and, after an error, removes it.
+func Disk(ctx context.Context, f Format, dst *os.File, src Source, o Options) error {
+	if f.disk == nil {
+		return fmt.Errorf("format %q is not made from a disk", f.Name)
+	}
+	return f.disk(ctx, dst, src, o)
+}
+
+// Tree writes the tree at root as format f into dst, which is open for writing
+// and empty. The caller closes dst and, after an error, removes it.
+func Tree(ctx context.Context, f Format, dst *os.File, root string, o TreeOptions) error {
+	if f.tree == nil {
+		return fmt.Errorf("format %q is not made from a tree", f.Name)
+	}
+	return f.tree(ctx, dst, root, o)
+}
+
+func qcow2File(ctx context.Context, dst *os.File, src Source, o Options) error {
+	return Qcow2(ctx, dst, src, o)
+}
+
+func tarFile(ctx context.Context, dst *os.File, root string, o TreeOptions) error {
+	return Tar(ctx, dst, root, o)
 }
 
 // later are formats that people know from diskimage-builder.

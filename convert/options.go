@@ -3,8 +3,10 @@ package convert
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Options rule how a disk is written. The zero value works: qcow2 with zstd
@@ -37,6 +39,30 @@ func (o Options) debug(msg string, args ...any) {
 		o.Logger.Debug(msg, args...)
 	}
 }
+
+// TreeOptions rule how a tree is written. The zero value works.
+type TreeOptions struct {
+	// Exclude holds patterns (path.Match) of paths below the root, without a
+	// slash in front. What matches is left out with everything in it: "dev/*"
+	// empties the folder dev and keeps it.
+	Exclude []string
+	// Time, when set, is the latest time of change that is written; later ones
+	// become it. It makes archives of equal trees equal.
+	Time time.Time
+	// Progress, when set, hears how many bytes of files' content are behind
+	// the writer. The total is not known beforehand and given as 0.
+	Progress func(done, total int64)
+	// Format holds what ParseOptions made of the user's words.
+	Format FormatOptions
+	// Workers is the number of goroutines that look at and read files ahead of
+	// the writer: twice the cores when 0. Output does not depend on it.
+	Workers int
+	// Logger, when set, hears at debug level what was left out.
+	Logger *slog.Logger
+}
+
+// TarOptions is the older name of TreeOptions.
+type TarOptions = TreeOptions
 
 // FormatOptions are what -o gives to `qemu-img convert`, as far as we have it.
 type FormatOptions struct {
@@ -87,41 +113,93 @@ var qcow2Options = []option{
 // QEMU's grammar, for one format. Formats without options accept only "". The
 // last of two equal keys counts, as with qemu-img.
 func ParseOptions(format, s string) (FormatOptions, error) {
-	var o FormatOptions
-	var known []option
-	if format == "qcow2" {
-		known = qcow2Options
+	f := Format{Name: format}
+	for _, known := range formats {
+		if known.Name == format {
+			f = known
+		}
 	}
+	if len(f.options) == 0 && strings.Trim(s, ",") != "" {
+		return FormatOptions{}, fmt.Errorf("option %q of format %s: %s takes no options", strings.Trim(s, ","), format, format)
+	}
+	return parseOptions([]Format{f}, f.options, s)
+}
+
+// ParseAllOptions is ParseOptions for a run that makes several formats: each
+// option goes to those that have it, and all of these must take its value. An
+// option that only formats not asked for have is passed over; one that none
+// has is a mistake.
+func ParseAllOptions(asked []Format, s string) (FormatOptions, error) {
+	var all []option
+	for _, f := range formats {
+		all = append(all, f.options...)
+	}
+	return parseOptions(asked, all, s)
+}
+
+// parseOptions lets every format of the list take its options from s. A key
+// that is not in all is a mistake.
+func parseOptions(list []Format, all []option, s string) (FormatOptions, error) {
+	var o FormatOptions
+	given := map[string]bool{}
 	for item := range strings.SplitSeq(s, ",") {
 		if item == "" {
 			continue // also what a trailing comma leaves
 		}
-		if err := setOption(&o, known, format, item); err != nil {
-			return FormatOptions{}, fmt.Errorf("option %q of format %s: %w", item, format, err)
+		key, value, ok := strings.Cut(item, "=")
+		if !ok {
+			value = "on" // QEMU's short form of a switch
+		}
+		given[key] = true
+		if err := knownOption(all, key); err != nil {
+			return FormatOptions{}, fmt.Errorf("option %q%s: %w", item, ofFormats(list), err)
+		}
+		for _, f := range list {
+			if err := f.setOption(&o, key, value); err != nil {
+				return FormatOptions{}, fmt.Errorf("option %q of format %s: %w", item, f.Name, err)
+			}
+		}
+	}
+	for _, f := range list {
+		if f.check == nil {
+			continue
+		}
+		if err := f.check(&o, given); err != nil {
+			return FormatOptions{}, fmt.Errorf("options %q of format %s: %w", s, f.Name, err)
 		}
 	}
 	return o, nil
 }
 
-func setOption(o *FormatOptions, known []option, format, item string) error {
-	if len(known) == 0 {
-		return fmt.Errorf("%s takes no options", format)
+// ofFormats names the format where there is one only.
+func ofFormats(list []Format) string {
+	if len(list) != 1 {
+		return ""
 	}
-	key, value, ok := strings.Cut(item, "=")
-	if !ok {
-		value = "on" // QEMU's short form of a switch
-	}
+	return " of format " + list[0].Name
+}
+
+func knownOption(all []option, key string) error {
 	var names []string
-	for _, k := range known {
-		if names = append(names, k.name); k.name != key {
-			continue
+	for _, k := range all {
+		if k.name == key {
+			return nil
 		}
-		if !k.set(o, value) {
-			return fmt.Errorf("value %q is not supported; allowed: %s", value, k.allowed)
+		if !slices.Contains(names, k.name) {
+			names = append(names, k.name)
 		}
-		return nil
 	}
 	return fmt.Errorf("unknown option%s; allowed: %s", didYouMean(key, names), strings.Join(names, ", "))
+}
+
+// setOption sets a value if the format has such an option.
+func (f Format) setOption(o *FormatOptions, key, value string) error {
+	for _, k := range f.options {
+		if k.name == key && !k.set(o, value) {
+			return fmt.Errorf("value %q is not supported; allowed: %s", value, k.allowed)
+		}
+	}
+	return nil
 }
 
 func setCompression(o *FormatOptions, v string) bool {

@@ -6,31 +6,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"runtime"
 	"sync"
-	"time"
 )
-
-// TarOptions rule how a tree is written. The zero value works.
-type TarOptions struct {
-	// Exclude holds patterns (path.Match) of paths below the root, without a
-	// slash in front. What matches is left out with everything in it: "dev/*"
-	// empties the folder dev and keeps it.
-	Exclude []string
-	// Time, when set, is the latest time of change that is written; later ones
-	// become it. It makes archives of equal trees equal.
-	Time time.Time
-	// Progress, when set, hears how many bytes of files' content are behind
-	// the writer. The total is not known beforehand and given as 0.
-	Progress func(done, total int64)
-	// Workers is the number of goroutines that look at and read files ahead of
-	// the writer: twice the cores when 0. Output does not depend on it.
-	Workers int
-	// Logger, when set, hears at debug level what was left out.
-	Logger *slog.Logger
-}
 
 // Tar writes the tree at root to w as a PAX archive (POSIX 1003.1-2001): "./"
 // first, then each folder before its content, names in the order of their
@@ -44,7 +23,7 @@ type TarOptions struct {
 // systems mounted in the tree are part of it. The tree must not change
 // meanwhile: a file that gets shorter is an error. Nothing below root is
 // written to, and w is not closed.
-func Tar(ctx context.Context, w io.Writer, root string, o TarOptions) error {
+func Tar(ctx context.Context, w io.Writer, root string, o TreeOptions) error {
 	if err := checkPatterns(o.Exclude); err != nil {
 		return err
 	}
@@ -64,7 +43,7 @@ func Tar(ctx context.Context, w io.Writer, root string, o TarOptions) error {
 
 // tarWriter puts entries into the archive, in order.
 type tarWriter struct {
-	options TarOptions
+	options TreeOptions
 	tar     *tar.Writer
 	links   map[inode]string // the first name of each file that has several
 	buf     []byte
