@@ -66,6 +66,15 @@ type Result struct {
 	Plan        []byte
 	Ran, Reused int
 	Binds       []Bind
+	Phases      []PhaseLayer // in order; the last one's layer is Layer
+}
+
+// PhaseLayer is the tree as it was when a phase ended. The layer is held until
+// the store is closed. A phase without steps has none; one whose own record is
+// gone (it may be older than its MaxAge while later steps are not) is missing.
+type PhaseLayer struct {
+	Phase string // as in Record
+	Layer Layer  // that of the phase before, when the phase changed nothing
 }
 
 // HookError says which hook of whose failed, and how.
@@ -226,7 +235,7 @@ func (b *Builder) Run(ctx context.Context) (res Result, err error) {
 			return res, err
 		}
 	}
-	return Result{Layer: r.layer, Key: r.key, Seed: r.seed, Plan: r.planText, Ran: r.ran, Reused: r.reused, Binds: r.binds}, nil
+	return Result{Layer: r.layer, Key: r.key, Seed: r.seed, Plan: r.planText, Ran: r.ran, Reused: r.reused, Binds: r.binds, Phases: r.phases}, nil
 }
 
 // groups are the phases between which the plan may change: a group's steps are

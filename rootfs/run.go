@@ -24,6 +24,7 @@ type run struct {
 	seed        Key
 	planText    []byte
 	binds       []Bind
+	phases      []PhaseLayer
 	pending     []made
 	claims      []Claim
 	ran, reused int
@@ -90,10 +91,42 @@ func (r *run) resume(ctx context.Context, steps []step) ([]step, error) {
 			r.noteSeed(steps[j], j, keys)
 			r.reuse(steps[j])
 		}
+		if err := r.notePhases(ctx, steps[:i+1], keys); err != nil {
+			return nil, err
+		}
 		r.stand(layer, rec)
+		r.notePhase(steps[i].phase)
 		return steps[i+1:], nil
 	}
 	return steps, nil
+}
+
+// notePhases looks up where the phases below the last of steps ended.
+func (r *run) notePhases(ctx context.Context, steps []step, keys []Key) error {
+	for i := range len(steps) - 1 {
+		if steps[i].phase == steps[i+1].phase {
+			continue
+		}
+		layer, _, err := r.o.Store.Find(ctx, keys[i])
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("looking for the layer of step %q: %w", steps[i].name, err)
+		}
+		r.phases = append(r.phases, PhaseLayer{string(steps[i].phase), layer})
+	}
+	return nil
+}
+
+// notePhase notes that a step of the phase ended where the run stands now.
+func (r *run) notePhase(phase elements.Phase) {
+	here := PhaseLayer{string(phase), r.layer}
+	if last := len(r.phases) - 1; last >= 0 && r.phases[last].Phase == here.Phase {
+		r.phases[last] = here
+		return
+	}
+	r.phases = append(r.phases, here)
 }
 
 // noteSeed keeps the key below the fstab deed when that deed is reused.
@@ -122,6 +155,7 @@ func (r *run) steps(ctx context.Context, steps []step) error {
 		if err := r.step(ctx, s); err != nil {
 			return err
 		}
+		r.notePhase(s.phase)
 		if i+1 == len(steps) || steps[i+1].phase != s.phase {
 			if err := r.endPhase(ctx, s.phase); err != nil {
 				return err
