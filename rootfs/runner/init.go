@@ -149,9 +149,13 @@ func (c *child) start(path string, o order) error {
 	if c.ending {
 		return errors.New("cancelled")
 	}
-	pid, err := syscall.ForkExec(path, o.Args, &syscall.ProcAttr{
-		Env: o.Env, Files: []uintptr{0, 1, 2},
-		Sys: &syscall.SysProcAttr{Setsid: o.OwnSession},
+	var pid int
+	err := whileBusy(func() (err error) {
+		pid, err = syscall.ForkExec(path, o.Args, &syscall.ProcAttr{
+			Env: o.Env, Files: []uintptr{0, 1, 2},
+			Sys: &syscall.SysProcAttr{Setsid: o.OwnSession},
+		})
+		return err
 	})
 	c.pid, c.group = pid, o.OwnSession
 	return err

@@ -88,15 +88,19 @@ func runHere(ctx context.Context, c Command) error {
 		return fmt.Errorf("running %q: %w", c.Args, err)
 	}
 	own := c.ownSession()
-	cmd := &exec.Cmd{
-		Path: path, Args: c.Args, Env: append([]string{}, c.Env...), Dir: c.Dir,
-		Stdout: c.Stdout, Stderr: c.Stderr,
-		WaitDelay:   grace, // a daemon may hold the pipe for ever
-		SysProcAttr: &syscall.SysProcAttr{Setsid: own, Pdeathsig: syscall.SIGKILL},
-	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := startUnblocked(cmd, c.Stdin); err != nil {
+	var cmd *exec.Cmd
+	err = whileBusy(func() error {
+		cmd = &exec.Cmd{
+			Path: path, Args: c.Args, Env: append([]string{}, c.Env...), Dir: c.Dir,
+			Stdout: c.Stdout, Stderr: c.Stderr,
+			WaitDelay:   grace, // a daemon may hold the pipe for ever
+			SysProcAttr: &syscall.SysProcAttr{Setsid: own, Pdeathsig: syscall.SIGKILL},
+		}
+		return startUnblocked(cmd, c.Stdin)
+	})
+	if err != nil {
 		return fmt.Errorf("running %q: %w", c.Args, explainStart(path, err))
 	}
 	group := -cmd.Process.Pid
@@ -118,6 +122,19 @@ func runHere(ctx context.Context, c Command) error {
 		return fmt.Errorf("running %q: %w", c.Args, context.Cause(ctx))
 	}
 	return waitResult(c.Args, cmd.ProcessState, waited)
+}
+
+// whileBusy tries a start again while the file is busy: a process that another
+// goroutine forked a moment ago holds the descriptor through which the file was
+// written, until its own exec (golang.org/issue/22315).
+func whileBusy(start func() error) error {
+	for try := 0; ; try++ {
+		err := start()
+		if !errors.Is(err, syscall.ETXTBSY) || try == 100 {
+			return err
+		}
+		time.Sleep(time.Duration(1+try) * time.Millisecond)
+	}
 }
 
 // awaitZombie waits until the child has ended and leaves it to be waited for.

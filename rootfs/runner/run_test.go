@@ -364,3 +364,25 @@ func TestTerminalStdin(t *testing.T) {
 		}
 	}
 }
+
+// TestBusyFile starts a script that somebody has open for writing for a moment,
+// as a fork of another goroutine does.
+func TestBusyFile(t *testing.T) {
+	tree := busyboxTree(t)
+	for _, root := range []string{tree, ""} {
+		script := filepath.Join(tree, "etc/busy")
+		write(t, script, "#!/bin/sh\nexit 7\n", 0o755)
+		f, err := os.OpenFile(script, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"/etc/busy"}
+		if root == "" {
+			args[0] = script
+		}
+		time.AfterFunc(50*time.Millisecond, func() { _ = f.Close() })
+		if err := Run(t.Context(), Command{Root: root, Args: args, Env: testEnv}); code(err) != 7 {
+			t.Errorf("root %q: %v, want code 7", root, err)
+		}
+	}
+}
