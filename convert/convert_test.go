@@ -75,6 +75,9 @@ func TestParseOptions(t *testing.T) {
 		"cluster_size=4k,cluster_size=1M": {ClusterSize: 1 << 20},
 		"lazy_refcounts":                  {LazyRefcounts: true},
 		"lazy_refcounts=off,compat=1.1":   {},
+		"compat=0.10":                     {Version2: true, Compression: convert.Zlib},
+		"compat=v2,compression_type=zlib": {Version2: true, Compression: convert.Zlib},
+		"compat=v2,compat=v3":             {},
 		"compat=v3,preallocation=off,refcount_bits=16,extended_l2=off": {},
 	}
 	for s, want := range good {
@@ -90,7 +93,9 @@ func TestParseOptions(t *testing.T) {
 		{"qcow2", "cluster_size=", "a power of two"},
 		{"qcow2", "cluster_size=-64k", "a power of two"},
 		{"qcow2", "cluster_size=99999999999999999999T", "a power of two"},
-		{"qcow2", "compat=0.10", "0.10 and v2 are not supported yet"},
+		{"qcow2", "compat=0.11", "allowed: 1.1, v3, 0.10, v2"},
+		{"qcow2", "compat=0.10,compression_type=zstd", "compat=0.10 cannot be had with compression_type=zstd; allowed: zlib"},
+		{"qcow2", "lazy_refcounts,compat=v2", "cannot be had with lazy_refcounts"},
 		{"qcow2", "preallocation=metadata", "not supported yet"},
 		{"raw", "cluster_size=64k", `option "cluster_size=64k" of format raw: raw takes no options`},
 	}

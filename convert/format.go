@@ -38,7 +38,7 @@ type treeWriter func(ctx context.Context, dst *os.File, root string, o TreeOptio
 var formats = []Format{
 	{Name: "raw", Extension: "raw", NeedsDisk: true, disk: Raw},
 	{Name: "qcow2", Extension: "qcow2", NeedsDisk: true, Compresses: true, disk: qcow2File,
-		options: qcow2Options},
+		options: qcow2Options, check: checkQcow2Options},
 	{Name: "tar", Extension: "tar", tree: tarFile},
 	{Name: "docker"}, // an image in a registry: package oci makes it
 }

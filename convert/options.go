@@ -73,6 +73,9 @@ type FormatOptions struct {
 	// LazyRefcounts lets a hypervisor postpone reference counts. It only sets
 	// a flag: what is written here is complete.
 	LazyRefcounts bool
+	// Version2 makes a qcow2 image for QEMU before 1.1. It has neither lazy
+	// reference counts nor Zstd.
+	Version2 bool
 }
 
 // Compression is a compression type of qcow2.
@@ -103,7 +106,7 @@ var qcow2Options = []option{
 	{"compression_type", "zstd, zlib", setCompression},
 	{"cluster_size", "a power of two from 512 to 2M", setClusterSize},
 	{"lazy_refcounts", "on, off", setLazy},
-	{"compat", "1.1, v3 (0.10 and v2 are not supported yet)", words("1.1", "v3")},
+	{"compat", "1.1, v3, 0.10, v2", setCompat},
 	{"preallocation", "off (others are not supported yet)", words("off")},
 	{"refcount_bits", "16 (others are not supported yet)", words("16")},
 	{"extended_l2", "off (on is not supported yet)", words("off")},
@@ -226,6 +229,12 @@ func setClusterSize(o *FormatOptions, v string) bool {
 func setLazy(o *FormatOptions, v string) bool {
 	o.LazyRefcounts = v == "on" || v == "yes" || v == "true" || v == "y"
 	return o.LazyRefcounts || v == "off" || v == "no" || v == "false" || v == "n"
+}
+
+// setCompat knows QEMU's names of the two versions that are in use.
+func setCompat(o *FormatOptions, v string) bool {
+	o.Version2 = v == "0.10" || v == "v2"
+	return o.Version2 || v == "1.1" || v == "v3"
 }
 
 // words accepts values that ask for what is done anyway.

@@ -22,9 +22,10 @@ const (
 	entryCompressed = 1 << 62
 )
 
-// Qcow2 writes src into dst as a qcow2 image of version 3, after QEMU's
-// specification docs/interop/qcow2. What was in dst is lost. The virtual size
-// is that of the source, rounded up to sectors of 512 bytes.
+// Qcow2 writes src into dst as a qcow2 image of version 3, or 2 with
+// o.Format.Version2, after QEMU's specification docs/interop/qcow2. What was in
+// dst is lost. The virtual size is that of the source, rounded up to sectors of
+// 512 bytes.
 //
 // Holes and clusters of zeros are left unallocated. With o.Compress a cluster
 // that gets smaller is compressed on its own and packed behind the one before,
@@ -79,6 +80,9 @@ type qcow2Writer struct {
 }
 
 func newQcow2(dst Target, src Source, o Options) (*qcow2Writer, error) {
+	if err := checkVersion(o); err != nil {
+		return nil, err
+	}
 	cluster := int64(o.Format.ClusterSize)
 	if cluster == 0 {
 		cluster = defaultCluster
@@ -247,52 +251,6 @@ func (w *qcow2Writer) finish() error {
 		return fmt.Errorf("writing the header of the qcow2 image: %w", err)
 	}
 	return nil
-}
-
-// header is the version 3 header with the fields up to compression_type, and
-// one extension that lets readers without zstd name what they miss.
-func (w *qcow2Writer) header(refTable, refClusters int64) []byte {
-	const headerLength, feature = 112, 1 << 3
-	zstd := w.options.Compress && w.options.Format.Compression == Zstd
-	b := make([]byte, 0, 512)
-	b = append(b, "QFI\xfb"...)
-	u32 := func(v int64) { b = binary.BigEndian.AppendUint32(b, uint32(v)) }
-	u64 := func(v int64) { b = binary.BigEndian.AppendUint64(b, uint64(v)) }
-	flag := func(on bool, v int64) int64 {
-		if on {
-			return v
-		}
-		return 0
-	}
-	u32(3)
-	u64(0) // no backing file
-	u32(0)
-	u32(int64(log2(w.cluster)))
-	u64(roundUp(w.src.Size, 512))
-	u32(0) // not encrypted
-	u32(int64(len(w.l1)))
-	u64(w.l1Offset)
-	u64(refTable)
-	u32(refClusters)
-	u32(0) // no snapshots
-	u64(0)
-	u64(flag(zstd, feature))                        // incompatible features
-	u64(flag(w.options.Format.LazyRefcounts, 1<<0)) // compatible features
-	u64(0)                                          // autoclear features
-	u32(refcountOrder)
-	u32(headerLength)
-	u64(flag(zstd, 1<<56)) // compression_type is the first of these bytes
-	if zstd {
-		u32(0x6803f857) // feature name table: kind, bit, name in 46 bytes
-		u32(48)
-		b = append(b, 0, 3)
-		b = append(b, fmt.Sprintf("%-46s", "compression type")...)
-		for i := len(b) - 1; b[i] == ' '; i-- {
-			b[i] = 0
-		}
-	}
-	u64(0) // end of the extensions
-	return b
 }
 
 func putTable(b []byte, table []uint64) {

@@ -116,6 +116,7 @@ func TestQcow2(t *testing.T) {
 		"zstd":  {Compress: true},
 		"zlib":  {Compress: true, Format: convert.FormatOptions{Compression: convert.Zlib}},
 		"plain": {},
+		"v2":    {Compress: true, Format: convert.FormatOptions{Compression: convert.Zlib, Version2: true}},
 	}
 	for mode, o := range modes {
 		for _, cluster := range []int{512, 4096, 0, 2 << 20} {
@@ -171,6 +172,16 @@ func TestQcow2Info(t *testing.T) {
 	if info := run(t, "qemu-img", "info", qcow2(t, disk, o)); !strings.Contains(info, "compression type: zlib") {
 		t.Errorf("not zlib:\n%s", info)
 	}
+	o.Format.Version2 = true
+	for _, o.Compress = range []bool{true, false} {
+		if info := run(t, "qemu-img", "info", qcow2(t, disk, o)); !strings.Contains(info, "compat: 0.10") {
+			t.Errorf("not of version 2:\n%s", info)
+		}
+	}
+	o.Compress, o.Format.Compression = true, convert.Zstd
+	if err := convert.Qcow2(context.Background(), create(t), source(t, disk), o); err == nil {
+		t.Error("an image of version 2 with zstd")
+	}
 }
 
 // TestQcow2Writable: a guest must be able to write to the image: QEMU allocates
@@ -180,7 +191,7 @@ func TestQcow2Writable(t *testing.T) {
 	disk := pattern(t, 8<<20, 5)
 	for _, cluster := range []int{512, 64 << 10} {
 		for _, compress := range []bool{true, false} {
-			image := qcow2(t, disk, convert.Options{Compress: compress, Format: convert.FormatOptions{ClusterSize: cluster}})
+			image := qcow2(t, disk, convert.Options{Compress: compress, Format: convert.FormatOptions{ClusterSize: cluster, Version2: !compress}})
 			run(t, "qemu-io", "-c", "write -P 7 12345 3000000", "-c", "write -z 1M 5M", "-c", "discard 6M 1M",
 				"-c", "read -P 7 12345 1036231", image)
 			run(t, "qemu-img", "check", image)
