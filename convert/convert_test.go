@@ -44,15 +44,15 @@ func TestLookup(t *testing.T) {
 		}
 	}
 	var later *convert.NotYetError
-	if _, err := convert.Lookup("vhd"); !errors.As(err, &later) || later.Name != "vhd" ||
+	if _, err := convert.Lookup("vhdx"); !errors.As(err, &later) || later.Name != "vhdx" ||
 		!strings.HasPrefix(err.Error(), "not supported yet: ") {
-		t.Errorf("vhd: got %v", err)
+		t.Errorf("vhdx: got %v", err)
 	}
 	for typed, want := range map[string]string{
-		"qcow":   `unknown format "qcow" (did you mean "qcow2"?); allowed: raw, qcow2, tar, docker`,
-		"QCOW2":  `unknown format "QCOW2" (did you mean "qcow2"?); allowed: raw, qcow2, tar, docker`,
-		"banana": `unknown format "banana"; allowed: raw, qcow2, tar, docker`,
-		"":       `unknown format ""; allowed: raw, qcow2, tar, docker`,
+		"qcow":   `unknown format "qcow" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, docker`,
+		"QCOW2":  `unknown format "QCOW2" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, docker`,
+		"banana": `unknown format "banana"; allowed: raw, qcow2, vhd, vhd-fixed, tar, docker`,
+		"":       `unknown format ""; allowed: raw, qcow2, vhd, vhd-fixed, tar, docker`,
 	} {
 		if _, err := convert.Lookup(typed); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", typed, err, want)

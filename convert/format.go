@@ -39,6 +39,9 @@ var formats = []Format{
 	{Name: "raw", Extension: "raw", NeedsDisk: true, disk: Raw},
 	{Name: "qcow2", Extension: "qcow2", NeedsDisk: true, Compresses: true, disk: qcow2File,
 		options: qcow2Options, check: checkQcow2Options},
+	{Name: "vhd", Extension: "vhd", NeedsDisk: true, disk: VHD},
+	// Another name than vhd's, so that one run can make both.
+	{Name: "vhd-fixed", Extension: "fixed.vhd", NeedsDisk: true, disk: VHDFixed},
 	{Name: "tar", Extension: "tar", tree: tarFile},
 	{Name: "docker"}, // an image in a registry: package oci makes it
 }
@@ -70,7 +73,7 @@ func tarFile(ctx context.Context, dst *os.File, root string, o TreeOptions) erro
 }
 
 // later are formats that people know from diskimage-builder.
-var later = []string{"tgz", "squashfs", "vhd", "vhd-fixed", "vhdx", "vmdk", "vdi", "aci"}
+var later = []string{"tgz", "squashfs", "vhdx", "vmdk", "vdi", "aci"}
 
 // Formats lists what can be made, in the order in which help shows it.
 func Formats() []Format {

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -24,8 +25,41 @@ type Options struct {
 	// when 0. Output does not depend on it. Less are used where they would
 	// take more than about 100 MiB of memory.
 	Workers int
+	// Time is written as the time of making by the formats that have one; the
+	// present when zero. With it, equal disks give equal bits.
+	Time time.Time
+	// ID is the image's own identity in the formats that have one. When zero it
+	// is derived from the format and the disk's size and first 64 KiB, which
+	// hold the identity of its partition table.
+	ID [16]byte
 	// Logger, when set, hears at debug level what was decided.
 	Logger *slog.Logger
+}
+
+func (o Options) now() time.Time {
+	if o.Time.IsZero() {
+		return time.Now()
+	}
+	return o.Time
+}
+
+// imageID is o.ID or one that is derived; purpose tells those of one image
+// apart. It has the form of a UUID of version 8 (RFC 9562), which says that its
+// bits are nobody else's business.
+func (o Options) imageID(purpose string, src Source) ([16]byte, error) {
+	if o.ID != [16]byte{} {
+		return o.ID, nil
+	}
+	start := make([]byte, 64<<10)
+	if err := src.read(start, 0); err != nil {
+		return o.ID, err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "lithify %s %d\n", purpose, src.Size)
+	h.Write(start)
+	id := [16]byte(h.Sum(nil))
+	id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80
+	return id, nil
 }
 
 func (o Options) progress(done, total int64) {

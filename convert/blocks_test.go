@@ -1,0 +1,194 @@
+package convert_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lithify/lithify/convert"
+)
+
+// format gives a format by name.
+func format(t testing.TB, name string) convert.Format {
+	t.Helper()
+	f, err := convert.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// image writes a disk as a format.
+func image(t testing.TB, name, disk string, o convert.Options) string {
+	t.Helper()
+	dst := create(t)
+	if _, err := dst.WriteString(strings.Repeat("what was there before", 100)); err != nil {
+		t.Fatal(err)
+	}
+	if err := convert.Disk(context.Background(), format(t, name), dst, source(t, disk), o); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return dst.Name()
+}
+
+// virtualSize is what QEMU says of an image's disk, in bytes.
+func virtualSize(t testing.TB, qemu, path string) int64 {
+	t.Helper()
+	var info struct {
+		Size int64 `json:"virtual-size"`
+	}
+	if err := json.Unmarshal([]byte(run(t, "qemu-img", "info", "-f", qemu, "--output=json", path)), &info); err != nil {
+		t.Fatal(err)
+	}
+	return info.Size
+}
+
+// blockFormats are the formats that QEMU judges in the same way.
+var blockFormats = []struct {
+	name, qemu string
+	unit       int64 // the virtual size is a multiple of that
+	checks     bool  // qemu-img check knows it
+	options    string
+}{
+	{"vhd", "vpc", 512, false, ""},
+	{"vhd-fixed", "vpc", 1 << 20, false, ""},
+}
+
+// TestBlockFormats lets QEMU check and compare disks of awkward sizes.
+func TestBlockFormats(t *testing.T) {
+	need(t, "qemu-img", "cmp")
+	when := time.Unix(1e9, 0)
+	for i, size := range []int64{1, 511, 65536, 1<<20 + 1, 9<<20 + 12345, 37<<20 + 512} {
+		disk := pattern(t, size, uint64(i))
+		for _, f := range blockFormats {
+			o := convert.Options{Time: when}
+			var err error
+			if o.Format, err = convert.ParseOptions(f.name, f.options); err != nil {
+				t.Fatal(err)
+			}
+			path := image(t, f.name, disk, o)
+			if f.checks {
+				run(t, "qemu-img", "check", "-f", f.qemu, path)
+			}
+			run(t, "qemu-img", "compare", "-f", f.qemu, "-F", "raw", path, disk)
+			if want, got := (size+f.unit-1)/f.unit*f.unit, virtualSize(t, f.qemu, path); want != got {
+				t.Errorf("%s of %d bytes: QEMU says %d, want %d", f.name, size, got, want)
+			}
+			o.Workers = 1
+			run(t, "cmp", path, image(t, f.name, disk, o))
+		}
+	}
+}
+
+// TestBlockFormatsHuge: time and room go with the data, not with the size.
+func TestBlockFormatsHuge(t *testing.T) {
+	need(t, "qemu-img")
+	disk := filepath.Join(t.TempDir(), "huge.raw")
+	f, err := os.Create(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = 2040 << 30
+	if err := f.Truncate(size); err != nil {
+		t.Skipf("no file of 2 TiB here: %v", err)
+	}
+	for off := int64(0); off < size-4096; off += size / 97 {
+		if _, err := f.WriteAt([]byte("data"), off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range blockFormats {
+		path := image(t, f.name, disk, convert.Options{})
+		run(t, "qemu-img", "compare", "-f", f.qemu, "-F", "raw", path, disk)
+		if n := blocks(t, path); n > 60<<11 {
+			t.Errorf("%s takes %d blocks of 512 bytes", f.name, n)
+		}
+		if got := virtualSize(t, f.qemu, path); got != size {
+			t.Errorf("%s: QEMU says %d", f.name, got)
+		}
+	}
+	src := convert.Source{Reader: strings.NewReader(""), Size: size + 1}
+	for _, name := range []string{"vhd", "vhd-fixed"} {
+		err := convert.Disk(context.Background(), format(t, name), create(t), src, convert.Options{})
+		if err == nil || !strings.Contains(err.Error(), "too large for VHD; allowed: up to 2190433320960 (2040 GiB)") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestBlockFormatsWritable: a guest writes where nothing was.
+func TestBlockFormatsWritable(t *testing.T) {
+	need(t, "qemu-img", "qemu-io")
+	disk := pattern(t, 12<<20, 5)
+	f, err := os.OpenFile(disk, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(40 << 20); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range blockFormats {
+		path := image(t, f.name, disk, convert.Options{})
+		run(t, "qemu-io", "-f", f.qemu, "-c", "write -P 7 11M 10M", "-c", "write -P 8 30000000 512", path)
+		run(t, "qemu-io", "-f", f.qemu, "-c", "read -P 7 11M 10M", "-c", "read -P 8 30000000 512", "-c", "read -P 0 31M 9M", path)
+		if f.checks {
+			run(t, "qemu-img", "check", "-f", f.qemu, path)
+		}
+	}
+}
+
+// TestBlockFormatsIdentity: an image's identity repeats with the disk, differs
+// between disks, and may be given.
+func TestBlockFormatsIdentity(t *testing.T) {
+	need(t, "qemu-img")
+	a, b := pattern(t, 1<<20, 1), pattern(t, 1<<20, 2)
+	id := [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	when := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	read := func(disk string, o convert.Options) []byte {
+		data, err := os.ReadFile(image(t, "vhd", disk, o))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data[:512]
+	}
+	fa, fb := read(a, convert.Options{Time: when}), read(b, convert.Options{Time: when})
+	if bytes.Equal(fa[68:84], fb[68:84]) {
+		t.Error("two disks have one identity")
+	}
+	if !bytes.Equal(fa[:64], fb[:64]) {
+		t.Error("more than the identity differs")
+	}
+	if got := read(a, convert.Options{ID: id}); !bytes.Equal(got[68:84], id[:]) {
+		t.Errorf("got %x", got[68:84])
+	}
+}
+
+// TestBlockFormatsInterrupted finds an error and nothing that QEMU opens.
+func TestBlockFormatsInterrupted(t *testing.T) {
+	need(t, "qemu-img")
+	disk := pattern(t, 40<<20, 9)
+	for _, f := range blockFormats {
+		ctx, cancel := context.WithCancel(context.Background())
+		dst := create(t)
+		o := convert.Options{Progress: func(done, total int64) {
+			if done > total/2 {
+				cancel()
+			}
+		}}
+		if err := convert.Disk(ctx, format(t, f.name), dst, source(t, disk), o); err == nil {
+			t.Errorf("%s: no error", f.name)
+		}
+		if exec.Command("qemu-img", "info", "-f", f.qemu, dst.Name()).Run() == nil {
+			t.Errorf("%s: half an image passes for one", f.name)
+		}
+		cancel()
+	}
+}
