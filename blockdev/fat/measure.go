@@ -98,16 +98,25 @@ func Needs(c Content, o Options) (int64, error) {
 	}
 	sector := int64(o.SectorSize)
 	o.Size = max(1, (o.Size+sector-1)/sector, c.Clusters[0]*512/sector) * sector
+	floor := o.Size
 	for {
 		missing, err := o.missing(c)
 		if err != nil {
 			return 0, fmt.Errorf("sizing a FAT file system: %w", err)
 		}
 		if missing == 0 {
-			return o.Size, nil
+			break
 		}
 		o.Size += o.step(missing)
 	}
+	// A step is whole clusters; a part of one was there before.
+	for o.Size > floor {
+		o.Size -= sector
+		if missing, err := o.missing(c); err != nil || missing > 0 {
+			return o.Size + sector, nil
+		}
+	}
+	return o.Size, nil
 }
 
 // missing returns how many bytes a file system of o.Size lacks at least, a
