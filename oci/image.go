@@ -4,41 +4,59 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/containers/buildah"
-	"github.com/containers/image/v5/oci/layout"
-	"github.com/containers/storage/pkg/archive"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/lithify/lithify/rootfs"
 )
 
 // ImageConfig is what an image says about itself. The zero value is a plain
-// image for this machine's architecture.
+// image with one layer for this machine's architecture.
 type ImageConfig struct {
+	Phases []rootfs.PhaseLayer // one layer for each that changed something; none: one for the whole tree
+
 	Architecture      string // as in GOARCH; default: this machine's
 	Cmd, Entrypoint   []string
 	Env               []string // NAME=VALUE
 	Labels            map[string]string
-	WorkingDir        string // default "/"
-	Author, CreatedBy string
+	WorkingDir        string    // default "/"
+	Author, CreatedBy string    // CreatedBy: default: the phase's name, for each layer
 	Created           time.Time // zero means 1970-01-01; never the clock, so that equal trees give equal images
 }
 
-// Image is an image made from a layer. It lies in the store's work folder until
-// Remove or the store's Close.
+// Image is an image made from layers of the store. Its archives lie in the
+// store's work folder, as far as they had to be made, until Remove or the
+// store's Close.
 type Image struct {
 	s      *Store
-	dir    string // OCI image layout
+	cfg    ImageConfig
+	dir    string // OCI image layout; blobs that were not needed are missing
 	id     string
 	digest string
+
+	mu    sync.Mutex // one blob at a time: each keeps all processors busy
+	blobs []*blob
+	stale bool // a blob came out other than recorded
+}
+
+// blob is one layer of an image.
+type blob struct {
+	phase    string
+	from, to rootfs.Layer // from is nil for the first
+	rec      blobRecord
 }
 
 // ID is the digest of the configuration, as docker and podman show it.
@@ -46,9 +64,6 @@ func (i *Image) ID() string { return i.id }
 
 // Digest is the digest of the manifest: what Push gives in every registry.
 func (i *Image) Digest() string { return i.digest }
-
-// Dir is the folder with the image as an OCI image layout.
-func (i *Image) Dir() string { return i.dir }
 
 // Remove removes the image from this machine.
 func (i *Image) Remove() error {
@@ -58,127 +73,193 @@ func (i *Image) Remove() error {
 	return nil
 }
 
-// Image makes an image with one layer, the whole tree of l. buildah commits it
-// from a scratch container into an OCI layout: committing into the graph root
-// would unpack the tree a second time only to pack it again for a registry.
-// Equal trees and equal configurations give equal digests.
+// Image makes an image of the tree of l. Equal trees, at the ends of the phases
+// too, and equal configurations give equal digests. What is known already of a
+// layer's archive is not made again before somebody asks for its bytes.
 func (s *Store) Image(ctx context.Context, l rootfs.Layer, cfg ImageConfig) (*Image, error) {
-	img := &Image{s: s, dir: filepath.Join(s.work, "image-"+newID()[:12])}
-	if err := s.commit(ctx, l, cfg, img); err != nil {
-		return nil, errors.Join(fmt.Errorf("making an image of layer %.12s: %w", l.ID(), s.hint(err)), os.RemoveAll(img.dir))
+	i := &Image{s: s, cfg: cfg, dir: filepath.Join(s.work, "image-"+newID()[:12])}
+	err := checkEnv(cfg.Env)
+	if err == nil {
+		err = os.MkdirAll(i.blobFolder(), 0o700)
 	}
-	return img, nil
+	if err == nil {
+		err = i.describe(ctx, l)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making an image of layer %.12s: %w", l.ID(), s.hint(err)), os.RemoveAll(i.dir))
+	}
+	return i, nil
 }
 
-func (s *Store) commit(ctx context.Context, l rootfs.Layer, cfg ImageConfig, img *Image) (err error) {
-	tree, err := s.Scratch(ctx, l)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, tree.Close()) }()
-	b, done, err := s.newBuilder(ctx, "image")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, done()) }()
-	if err := configure(b, cfg); err != nil {
-		return err
-	}
-	ref, err := layout.NewReference(img.dir, "")
-	if err != nil {
-		return err
-	}
-	created := cfg.Created.UTC()
-	if created.IsZero() {
-		created = time.Unix(0, 0).UTC()
-	}
-	opts := s.commitOptions(created)
-	opts.Compression = archive.Gzip
-	opts.OmitLayerHistoryEntry = true // buildah's own layer is empty: ours is appended
-	return s.withTar(ctx, tree.Dir(), func(tar string) error {
-		opts.AppendedLinkedLayers = []buildah.LinkedLayer{{
-			History:  v1.History{CreatedBy: cfg.CreatedBy, Author: cfg.Author},
-			BlobPath: tar,
-		}}
-		err := withEnv("TMPDIR", s.work, func() error {
-			_, _, digest, err := b.Commit(ctx, ref, opts)
-			img.digest = digest.String()
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("committing: %w", err)
-		}
-		return img.readID()
-	})
-}
+func (i *Image) blobFolder() string { return filepath.Join(i.dir, "blobs", "sha256") }
 
-// readID reads the image's ID from what was committed.
-func (i *Image) readID() error {
-	made, err := i.open()
-	if err != nil {
-		return err
-	}
-	id, err := made.ConfigName()
-	i.id = id.String()
-	return err
-}
-
-func configure(b *buildah.Builder, cfg ImageConfig) error {
-	arch := cfg.Architecture
-	if arch == "" {
-		arch = runtime.GOARCH
-	}
-	b.SetOS("linux")
-	b.SetArchitecture(arch)
-	b.SetVariant("") // buildah's default is the build machine's
-	b.SetCmd(slices.Clone(cfg.Cmd))
-	b.SetEntrypoint(slices.Clone(cfg.Entrypoint))
-	for _, kv := range cfg.Env {
-		name, value, ok := strings.Cut(kv, "=")
-		if !ok || name == "" {
+func checkEnv(env []string) error {
+	for _, kv := range env {
+		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" {
 			return fmt.Errorf("environment of the image: %q is not NAME=VALUE", kv)
 		}
-		b.SetEnv(name, value)
 	}
-	for k, v := range cfg.Labels {
-		b.SetLabel(k, v)
-	}
-	if cfg.WorkingDir != "" {
-		b.SetWorkDir(cfg.WorkingDir)
-	}
-	b.SetMaintainer(cfg.Author)
 	return nil
 }
 
-// withTar gives do a named pipe that a layer's tar comes out of, once. So the
-// tree is read by one walk and lies on disk only where buildah keeps its copy.
-func (s *Store) withTar(ctx context.Context, tree string, do func(path string) error) error {
-	path := filepath.Join(s.work, "tar-"+newID()[:12])
-	if err := unix.Mkfifo(path, 0o600); err != nil {
-		return err
+// describe finds or makes the blobs, and the image's digests.
+func (i *Image) describe(ctx context.Context, l rootfs.Layer) error {
+	i.blobs = nil
+	var below rootfs.Layer
+	for _, p := range append(slices.Clone(i.cfg.Phases), rootfs.PhaseLayer{Layer: l}) {
+		if below != nil && below.ID() == p.Layer.ID() {
+			continue
+		}
+		b := &blob{phase: p.Phase, from: below, to: p.Layer}
+		if err := i.know(ctx, b); err != nil {
+			return err
+		}
+		if b.rec.Size > 0 {
+			i.blobs = append(i.blobs, b)
+		}
+		below = p.Layer
 	}
-	defer os.Remove(path)
-	ctx, cancel := context.WithCancel(ctx)
-	wrote := make(chan error, 1)
-	go func() { wrote <- writePipe(ctx, path, tree) }()
-	err := do(path)
-	cancel()
-	// A writer that waits for a reader that never came is woken up by one that
-	// leaves at once.
-	if f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
-		defer f.Close()
-	}
-	tarErr := <-wrote
-	if err != nil && errors.Is(tarErr, context.Canceled) {
-		return err
-	}
-	return errors.Join(tarErr, err)
-}
-
-func writePipe(ctx context.Context, path, tree string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	img, err := i.open(ctx)
 	if err != nil {
 		return err
 	}
-	return errors.Join(writeLayerTar(ctx, f, tree), f.Close())
+	return i.readDigests(img)
+}
+
+// know finds out what the blob of two layers is, by making it if need be.
+func (i *Image) know(ctx context.Context, b *blob) error {
+	var known bool
+	if b.rec, known = i.s.readBlob(b.from, b.to); known {
+		return nil
+	}
+	rec, err := i.s.makeBlob(ctx, b.from, b.to, i.blobFolder())
+	if err != nil {
+		return err
+	}
+	b.rec = rec
+	return i.s.saveBlob(b.from, b.to, rec)
+}
+
+func (i *Image) readDigests(img v1.Image) error {
+	id, err := img.ConfigName()
+	if err != nil {
+		return err
+	}
+	digest, err := img.Digest()
+	i.id, i.digest = id.String(), digest.String()
+	return err
+}
+
+// open gives the image to the registry's library. ctx ends the making of blobs.
+func (i *Image) open(ctx context.Context) (v1.Image, error) {
+	created := v1.Time{Time: i.cfg.Created.UTC()}
+	if created.IsZero() {
+		created.Time = time.Unix(0, 0).UTC()
+	}
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img, err := mutate.ConfigFile(img, i.configuration(created))
+	if err != nil {
+		return nil, err
+	}
+	var adds []mutate.Addendum
+	for _, b := range i.blobs {
+		by := i.cfg.CreatedBy
+		if by == "" {
+			by = b.phase
+		}
+		adds = append(adds, mutate.Addendum{
+			Layer:   imageLayer{ctx, i, b},
+			History: v1.History{Created: created, CreatedBy: by, Author: i.cfg.Author},
+		})
+	}
+	return mutate.Append(img, adds...)
+}
+
+func (i *Image) configuration(created v1.Time) *v1.ConfigFile {
+	c := i.cfg
+	if c.Architecture == "" {
+		c.Architecture = runtime.GOARCH
+	}
+	return &v1.ConfigFile{
+		OS: "linux", Architecture: c.Architecture, Author: c.Author, Created: created,
+		RootFS: v1.RootFS{Type: "layers"},
+		Config: v1.Config{
+			Cmd: slices.Clone(c.Cmd), Entrypoint: slices.Clone(c.Entrypoint), Env: slices.Clone(c.Env),
+			Labels: maps.Clone(c.Labels), WorkingDir: c.WorkingDir,
+		},
+	}
+}
+
+// ensure makes a blob that is known but not there.
+func (i *Image) ensure(ctx context.Context, b *blob) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if _, err := os.Lstat(blobFile(i.blobFolder(), b.rec.Digest)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	rec, err := i.s.makeBlob(ctx, b.from, b.to, i.blobFolder())
+	if err != nil {
+		return err
+	}
+	if rec == b.rec {
+		return nil
+	}
+	i.stale = true
+	return fmt.Errorf("%w: %q was recorded, %q came out", errStale, b.rec.Digest, rec.Digest)
+}
+
+// errStale says that a blob's record is of another compressor.
+var errStale = errors.New("the archive of a layer is not as recorded")
+
+// renew forgets what is recorded of the image's blobs and makes all anew.
+func (i *Image) renew(ctx context.Context) error {
+	top := i.blobs[len(i.blobs)-1].to
+	for _, b := range i.blobs {
+		if err := os.Remove(i.s.blobPath(b.from, b.to)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	i.stale = false
+	return i.describe(ctx, top)
+}
+
+// whileFresh does something with the image's blobs, and once more when a record
+// turned out to be of another compressor.
+func (i *Image) whileFresh(ctx context.Context, do func() error) error {
+	err := do()
+	if err == nil || !i.stale {
+		return err
+	}
+	if err := i.renew(ctx); err != nil {
+		return err
+	}
+	return do()
+}
+
+// imageLayer is a blob as the registry's library wants it. It lives as long as
+// one call with its ctx.
+type imageLayer struct {
+	ctx context.Context
+	i   *Image
+	b   *blob
+}
+
+func (l imageLayer) Digest() (v1.Hash, error)            { return v1.NewHash(l.b.rec.Digest) }
+func (l imageLayer) DiffID() (v1.Hash, error)            { return v1.NewHash(l.b.rec.DiffID) }
+func (l imageLayer) Size() (int64, error)                { return l.b.rec.Size, nil }
+func (l imageLayer) MediaType() (types.MediaType, error) { return types.OCILayer, nil }
+
+func (l imageLayer) Compressed() (io.ReadCloser, error) {
+	if err := l.i.ensure(l.ctx, l.b); err != nil {
+		return nil, err
+	}
+	return os.Open(blobFile(l.i.blobFolder(), l.b.rec.Digest))
+}
+
+func (l imageLayer) Uncompressed() (io.ReadCloser, error) {
+	whole, err := partial.CompressedToLayer(l)
+	if err != nil {
+		return nil, err
+	}
+	return whole.Uncompressed()
 }

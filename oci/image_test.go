@@ -167,10 +167,6 @@ func TestImageFailsCleanly(t *testing.T) {
 	if _, err := s.Image(ctx, l, ImageConfig{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Image after ^C = %v", err)
 	}
-	never := errors.New("never opened")
-	if err := s.withTar(t.Context(), "/", func(string) error { return never }); !errors.Is(err, never) {
-		t.Errorf("withTar = %v", err)
-	}
 	left, err := os.ReadDir(s.work)
 	must(t, err)
 	for _, f := range left {
@@ -188,8 +184,5 @@ func TestPushRefusesPlainHTTP(t *testing.T) {
 		if got := isLoopback(host); got != want {
 			t.Errorf("isLoopback(%q) = %v", host, got)
 		}
-	}
-	if err := CheckTarget("not a target"); err == nil {
-		t.Error("a bad target was taken")
 	}
 }

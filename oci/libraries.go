@@ -21,6 +21,13 @@ const mountOptions = "overlay.mountopt=volatile,index=off,metacopy=off,redirect_
 
 func openStorage(root, runRoot, work string) (st storage.Store, err error) {
 	tameLibraries()
+	// The library reads the user's configuration once; we need the user's own
+	// XDG_RUNTIME_DIR in it, for images that go to the user's store.
+	if os.Getenv("XDG_RUNTIME_DIR") != "" {
+		if _, err := storage.DefaultStoreOptions(); err != nil {
+			return nil, fmt.Errorf("reading storage.conf: %w", err)
+		}
+	}
 	// Without XDG_RUNTIME_DIR the libraries leave an ordinary user folders in
 	// /tmp, when they read their configuration for the first time.
 	err = withEnv("XDG_RUNTIME_DIR", work, func() error {

@@ -7,46 +7,48 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// PushOptions say how a registry is talked to.
+// PushOptions say how a target is talked to.
 type PushOptions struct {
 	Insecure bool                    // plain HTTP and unknown certificates are taken from any host, not only from this machine
-	Progress func(done, total int64) // called with bytes sent, from another goroutine; nil is fine
+	AuthFile string                  // podman's file of credentials, where it is not in its usual place (REGISTRY_AUTH_FILE)
+	Progress func(done, total int64) // called with bytes sent to a registry, from another goroutine; nil is fine
 }
 
-// CheckTarget tells whether target names a place in a registry, without asking
-// the network.
-func CheckTarget(target string) error {
-	_, err := name.ParseReference(target)
-	if err != nil {
-		return fmt.Errorf("image target %q: %w (want HOST[:PORT]/REPOSITORY[:TAG])", target, err)
-	}
-	return nil
-}
-
-// Push uploads the image to target, HOST/REPOSITORY:TAG, and returns its
-// manifest digest. Credentials are those of docker and podman logins. The layer
-// was compressed when the image was made: it is read from disk, once.
+// Push brings the image to target, see ParseTarget, and returns its manifest
+// digest. What is there already is not sent again, and not even packed. The name
+// is given last: when anything goes wrong, the target has the name it had, or
+// none.
 func (i *Image) Push(ctx context.Context, target string, o PushOptions) (digest string, err error) {
-	if err := CheckTarget(target); err != nil {
+	t, err := ParseTarget(target)
+	if err != nil {
 		return "", err
 	}
-	if err := i.push(ctx, target, o); err != nil {
-		return "", fmt.Errorf("pushing the image to %q: %w", target, pushHint(err))
+	if t.local {
+		err = i.whileFresh(ctx, func() error { return i.save(ctx, t) })
+		if err != nil {
+			return "", fmt.Errorf("saving the image as %q: %w", target, oneLine(err))
+		}
+		return i.digest, nil
+	}
+	err = i.whileFresh(ctx, func() error { return i.upload(ctx, t.name, o) })
+	if err != nil {
+		return "", fmt.Errorf("pushing the image to %q: %w", target, oneLine(pushHint(err)))
 	}
 	return i.digest, nil
 }
 
-func (i *Image) push(ctx context.Context, target string, o PushOptions) error {
-	img, err := i.open()
+// upload sends the layers that the registry lacks, then the configuration, and
+// the manifest last.
+func (i *Image) upload(ctx context.Context, target string, o PushOptions) error {
+	img, err := i.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -66,7 +68,7 @@ func (i *Image) push(ctx context.Context, target string, o PushOptions) error {
 	}
 	opts := []remote.Option{
 		remote.WithContext(ctx), remote.WithTransport(rt), remote.WithUserAgent("lithify"),
-		remote.WithAuthFromKeychain(authn.DefaultKeychain),
+		remote.WithAuthFromKeychain(keychain{o.AuthFile}),
 	}
 	if o.Progress == nil {
 		return remote.Write(ref, img, opts...)
@@ -91,19 +93,6 @@ func withProgress(report func(done, total int64), write func(chan v1.Update) err
 	err := write(updates)
 	<-finished
 	return err
-}
-
-// open reads the image from its layout.
-func (i *Image) open() (v1.Image, error) {
-	index, err := layout.ImageIndexFromPath(i.dir)
-	if err != nil {
-		return nil, fmt.Errorf("reading the image in %q: %w", i.dir, err)
-	}
-	h, err := v1.NewHash(i.digest)
-	if err != nil {
-		return nil, err
-	}
-	return index.Image(h)
 }
 
 // errPlain says that a registry was about to be spoken to without encryption.
@@ -139,6 +128,30 @@ func pushHint(err error) error {
 		return fmt.Errorf("%w (log in with `docker login` or `podman login`, and see that the account may write there)", err)
 	case http.StatusNotFound:
 		return fmt.Errorf("%w (is the repository's name right, and does it exist?)", err)
+	case http.StatusRequestEntityTooLarge:
+		return fmt.Errorf("%w (a layer is larger than the registry or a proxy before it takes: raise its limit)", err)
+	case http.StatusInsufficientStorage:
+		return fmt.Errorf("%w (the registry has no room: remove old images there)", err)
 	}
-	return err
+	return fmt.Errorf("%w (the registry refused it and has no new tag: see its log, and push again)", err)
 }
+
+// oneLine makes one line of an error's text: registries answer with whole pages.
+func oneLine(err error) error {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if limit := 1000; len(text) > limit {
+		text = text[:limit/2] + " … " + text[len(text)-limit/2:]
+	}
+	if text == err.Error() {
+		return err
+	}
+	return flatError{err, text}
+}
+
+type flatError struct {
+	error
+	text string
+}
+
+func (e flatError) Error() string { return e.text }
+func (e flatError) Unwrap() error { return e.error }

@@ -60,7 +60,7 @@ func (s *Store) dropOldFormat(path string, have int) error {
 		return fmt.Errorf("the store has the older format %d and a build of that format is running (%s): try again when it is done", have, run)
 	}
 	s.log.Info("the store has an older format: its layers are dropped and will be built anew", "have", have, "want", format)
-	for _, d := range []string{"records", "folds", "info"} {
+	for _, d := range []string{"records", "folds", "info", "blobs", "builds"} {
 		full := filepath.Join(s.dir, d)
 		if err := errors.Join(os.RemoveAll(full), os.Mkdir(full, 0o700)); err != nil {
 			return err

@@ -13,10 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// layerTar writes a tree as an image layer: entries in the order of their
-// names, numeric owners, times in whole seconds, extended attributes as
-// SCHILY.xattr records, so that equal trees give equal bytes. The contents of
-// /proc, /sys and /dev are left out, as are sockets.
+// layerTar writes files of a tree as an image layer: numeric owners, times in
+// whole seconds, extended attributes as SCHILY.xattr records, deletions as empty
+// files called .wh.NAME, so that equal trees give equal bytes.
 //
 // Source of the format: OCI image specification, layer.md; pax(1).
 type layerTar struct {
@@ -27,49 +26,52 @@ type layerTar struct {
 	buf   []byte
 }
 
-// writeLayerTar writes the tree below root to w.
-func writeLayerTar(ctx context.Context, w io.Writer, root string) error {
+const whiteout = ".wh."
+
+// writeLayerTar writes entries of the tree below root to w.
+func writeLayerTar(ctx context.Context, w io.Writer, root string, entries []deltaEntry) error {
 	t := &layerTar{ctx: ctx, root: root, w: tar.NewWriter(w), names: map[inode]string{}, buf: make([]byte, 256<<10)}
-	if err := filepath.WalkDir(root, t.entry); err != nil {
-		return err
+	for _, e := range entries {
+		if err := t.entry(e); err != nil {
+			return err
+		}
 	}
 	return t.w.Close()
 }
 
-func (t *layerTar) entry(path string, _ os.DirEntry, err error) error {
-	if err == nil {
-		err = t.ctx.Err()
-	}
-	if err != nil {
+func (t *layerTar) entry(e deltaEntry) error {
+	if err := t.ctx.Err(); err != nil {
 		return err
 	}
+	if strings.HasPrefix(filepath.Base(e.name), whiteout) {
+		return fmt.Errorf("%q cannot be put into an image: names that begin with .wh. mean deletions there", "/"+e.name)
+	}
+	if e.gone {
+		return t.deletion(e.name)
+	}
+	path := filepath.Join(t.root, e.name)
 	st, err := lstat(path)
 	if err != nil {
 		return err
 	}
-	name := strings.TrimPrefix(path[len(t.root):], "/")
-	if strings.HasPrefix(filepath.Base(path), ".wh.") {
-		return fmt.Errorf("%q cannot be put into an image: names that begin with .wh. mean deletions there", "/"+name)
-	}
-	h, err := t.header(path, name, st)
+	h, err := t.header(path, e.name, st)
 	if err != nil || h == nil {
 		return err
 	}
 	if err := t.w.WriteHeader(h); err != nil {
-		return fmt.Errorf("archiving %q: %w", "/"+name, err)
+		return fmt.Errorf("archiving %q: %w", "/"+e.name, err)
 	}
 	if h.Typeflag == tar.TypeReg && h.Size > 0 {
 		return t.content(path, h.Size)
 	}
-	if name == "proc" || name == "sys" || name == "dev" {
-		return skipDir(st)
-	}
 	return nil
 }
 
-func skipDir(st unix.Stat_t) error {
-	if isDir(st) {
-		return filepath.SkipDir
+func (t *layerTar) deletion(name string) error {
+	dir, base := filepath.Split(name)
+	h := &tar.Header{Format: tar.FormatPAX, Typeflag: tar.TypeReg, Name: dir + whiteout + base, ModTime: time.Unix(0, 0)}
+	if err := t.w.WriteHeader(h); err != nil {
+		return fmt.Errorf("archiving the deletion of %q: %w", "/"+name, err)
 	}
 	return nil
 }
@@ -129,14 +131,11 @@ func (t *layerTar) again(h *tar.Header, name string, st unix.Stat_t) bool {
 }
 
 func addXattrs(h *tar.Header, path string) error {
-	attrs, err := xattrs(path)
+	attrs, err := imageXattrs(path)
 	if err != nil {
 		return err
 	}
 	for name, v := range attrs {
-		if name == "security.selinux" {
-			continue // the build host's label
-		}
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
