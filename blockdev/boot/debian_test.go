@@ -16,7 +16,7 @@ import (
 
 // unpackedPackages are what grub-mkconfig and grub-install need to run; no
 // maintainer script is run, so that making the tree takes seconds.
-const unpackedPackages = "dash,bash,coreutils,sed,grep,mawk,findutils,util-linux,debianutils,gettext-base,base-files,grub-common,grub2-common,grub-pc-bin"
+const unpackedPackages = "dash,bash,coreutils,sed,grep,mawk,findutils,util-linux,debianutils,gettext-base,base-files,grub-common,grub2-common,grub-pc-bin,grub-efi-amd64-bin,grub-efi-amd64-signed,shim-signed"
 
 // debianTree is an unpacked Debian with GRUB, never to be written, made once.
 // LITHIFY_BOOT_TREES names a folder that keeps such trees between runs.
@@ -155,18 +155,19 @@ func TestGrubsOwnToolsUnderCovers(t *testing.T) {
 			if t.Failed() {
 				t.Logf("%s", config)
 			}
-			installed(t, grub)
+			installed(t, grub, "i386-pc", "boot.img", "core.img")
 		})
 	}
 }
 
-// installed looks for what the real grub-install leaves.
-func installed(t *testing.T, grub string) {
+// installed looks for what the real grub-install leaves below /boot/grub.
+func installed(t *testing.T, grub, platform string, images ...string) {
 	t.Helper()
-	for _, name := range []string{
-		"grubenv", "fonts/unicode.pf2", "locale/de.mo", "i386-pc/normal.mod", "i386-pc/ext2.mod", "i386-pc/moddep.lst", "i386-pc/command.lst",
-		"i386-pc/boot.img", "i386-pc/core.img", "i386-pc/modinfo.sh", "i386-pc/load.cfg",
-	} {
+	names := []string{"grubenv", "fonts/unicode.pf2", "locale/de.mo"}
+	for _, name := range append(images, "normal.mod", "ext2.mod", "moddep.lst", "command.lst", "modinfo.sh", "load.cfg") {
+		names = append(names, filepath.Join(platform, name))
+	}
+	for _, name := range names {
 		if info, err := os.Stat(filepath.Join(grub, name)); err != nil || info.Mode() != 0o644 || info.Size() == 0 {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
@@ -181,7 +182,7 @@ func installed(t *testing.T, grub string) {
 const bios = `
 disk=$(losetup -f --show "$1")
 trap 'losetup -d $disk' EXIT
-part=$(losetup -f --show -o 1048576 "$1")
+part=$(losetup -f --show -o 1048576 --sizelimit 12582912 "$1")
 trap 'losetup -d $disk $part' EXIT
 mke2fs -q $part
 mkdir mnt
@@ -198,7 +199,19 @@ umount mnt
 func TestPlaceEqualsGrubBiosSetup(t *testing.T) {
 	tree := debianTree(t, "bookworm")
 	up := finalise(t, tree, planned(), finaliseScript)
-	image := partitioned(t, []string{"sfdisk", "-q"}, "label: dos\nlabel-id: 0x1a2b3c4d\nstart=2048, type=83, bootable\n")
+	for _, c := range []struct{ name, script string }{
+		{"mbr", "label: dos\nlabel-id: 0x1a2b3c4d\nstart=2048, type=83, bootable\n"},
+		{"gpt", "label: gpt\nstart=2048, size=24576, type=L\nstart=26624, size=4096, type=21686148-6449-6E6F-744E-656564454649\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			equalsGrubBiosSetup(t, tree, up, partitioned(t, []string{"sfdisk", "-q"}, c.script))
+		})
+	}
+}
+
+// equalsGrubBiosSetup compares all but the file system, which begins at 1 MiB and
+// in a GPT ends at 13 MiB.
+func equalsGrubBiosSetup(t *testing.T, tree, up, image string) {
 	ours := image + ".ours"
 	if err := os.WriteFile(ours, read(t, image), 0o644); err != nil {
 		t.Fatal(err)
@@ -211,5 +224,9 @@ func TestPlaceEqualsGrubBiosSetup(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("grub-bios-setup: %v: %s", err, out)
 	}
-	same(t, read(t, ours)[:2048*512], read(t, image)[:2048*512])
+	got, want := read(t, ours), read(t, image)
+	same(t, got[:2048*512], want[:2048*512])
+	if bytes.Contains(got[512:1024], []byte(gptSignature)) {
+		same(t, got[26624*512:], want[26624*512:])
+	}
 }

@@ -14,6 +14,7 @@ var ErrNoDevice = errors.New("not known without a block device: use --backend lo
 // a build without any file system, about which nothing can be answered.
 type Layout struct {
 	FileSystems []FileSystem `json:"file_systems"`
+	NoBIOS      string       `json:"no_bios"` // why no BIOS can start the disk of /; "" when one can
 }
 
 // FileSystem is one planned file system and where it lies.
@@ -108,6 +109,22 @@ func (f FileSystem) grubModule() (string, error) {
 		return m, nil
 	}
 	return "", fmt.Errorf("finding GRUB's module for file system type %q: %w", f.Type, ErrNoDevice)
+}
+
+// isFAT says whether EFI firmware can read the file system.
+func (f FileSystem) isFAT() bool {
+	module, err := f.grubModule()
+	return err == nil && module == "fat"
+}
+
+// systemPartition is the file system that EFI firmware starts from.
+func (l Layout) systemPartition() (FileSystem, bool) {
+	for _, dir := range []string{"/boot/efi", "/efi", "/boot"} {
+		if f, err := l.at(dir); err == nil && f.Mount == dir && f.isFAT() {
+			return f, true
+		}
+	}
+	return FileSystem{}, false
 }
 
 // plain refuses what lies on LVM, md or LUKS: GRUB's names for those hold ids

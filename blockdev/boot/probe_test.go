@@ -115,13 +115,34 @@ func TestMkrelpath(t *testing.T) {
 }
 
 func TestInstallRefuses(t *testing.T) {
-	for _, args := range []string{"--target=x86_64-efi", "--no-bootsector", "--bootloader-id=x", "/dev/sda /dev/sdb", ""} {
-		if _, err := inTree(t, "grub-install", strings.Fields(args)...); err == nil {
-			t.Errorf("grub-install %s: no error", args)
+	for _, c := range []struct{ args, want string }{
+		{"--target=sparc64-ieee1275", "allowed are arm64-efi, i386-efi, i386-pc, x86_64-efi"},
+		{"--no-bootsector", "unknown flag"},
+		{"/dev/sda /dev/sdb", "more than one device"},
+		{"", "package grub-pc-bin"},
+		{"--target=x86_64-efi", "package grub-efi-amd64-bin"},
+		{"--target=x86_64-efi --directory=MODULES", "mounts no vfat at /boot/efi"},
+		{"--target=x86_64-efi --directory=MODULES --efi-directory=/boot", `lies on the ext4 at "/boot", a vfat is wanted`},
+		{"--target=x86_64-efi --directory=MODULES --boot-directory=/srv", "lies on lvm"},
+	} {
+		root := t.TempDir()
+		for _, dir := range []string{"boot", "srv"} {
+			if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(root, "moddep.lst"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args := strings.Fields(strings.ReplaceAll(c.args, "MODULES", "/"))
+		var out bytes.Buffer
+		err := Run(context.Background(), "grub-install", Env{Layout: planned(), Root: root, Stdout: &out, Stderr: &out}, args)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("grub-install %s: %v; want %s", c.args, err, c.want)
 		}
 	}
-	if _, err := inTree(t, "grub-install", "--target=x86_64-efi"); !errors.Is(err, ErrNoDevice) {
-		t.Errorf("--target=x86_64-efi: %v", err)
+	if _, err := inTree(t, "grub-install", "--target=mips-arc"); !errors.Is(err, ErrNoDevice) {
+		t.Errorf("--target=mips-arc: %v", err)
 	}
 }
 
