@@ -49,10 +49,10 @@ func TestLookup(t *testing.T) {
 		t.Errorf("vhdx: got %v", err)
 	}
 	for typed, want := range map[string]string{
-		"qcow":   `unknown format "qcow" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, docker`,
-		"QCOW2":  `unknown format "QCOW2" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, docker`,
-		"banana": `unknown format "banana"; allowed: raw, qcow2, vhd, vhd-fixed, tar, docker`,
-		"":       `unknown format ""; allowed: raw, qcow2, vhd, vhd-fixed, tar, docker`,
+		"qcow":   `unknown format "qcow" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, docker`,
+		"QCOW2":  `unknown format "QCOW2" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, docker`,
+		"banana": `unknown format "banana"; allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, docker`,
+		"":       `unknown format ""; allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, docker`,
 	} {
 		if _, err := convert.Lookup(typed); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", typed, err, want)

@@ -43,6 +43,7 @@ var formats = []Format{
 	// Another name than vhd's, so that one run can make both.
 	{Name: "vhd-fixed", Extension: "fixed.vhd", NeedsDisk: true, disk: VHDFixed},
 	{Name: "tar", Extension: "tar", tree: tarFile},
+	{Name: "tgz", Extension: "tgz", tree: Tgz},
 	{Name: "docker"}, // an image in a registry: package oci makes it
 }
 
@@ -73,7 +74,7 @@ func tarFile(ctx context.Context, dst *os.File, root string, o TreeOptions) erro
 }
 
 // later are formats that people know from diskimage-builder.
-var later = []string{"tgz", "squashfs", "vhdx", "vmdk", "vdi", "aci"}
+var later = []string{"squashfs", "vhdx", "vmdk", "vdi", "aci"}
 
 // Formats lists what can be made, in the order in which help shows it.
 func Formats() []Format {

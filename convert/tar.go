@@ -14,14 +14,16 @@ import (
 // Tar writes the tree at root to w as a PAX archive (POSIX 1003.1-2001): "./"
 // first, then each folder before its content, names in the order of their
 // bytes, which may be any. Owners are numbers only, times have nanoseconds,
-// extended attributes (ACLs and capabilities among them) are SCHILY.xattr
-// records as GNU tar writes them, and of hard links the first name holds the
-// content. Sockets and the lost+found of a file system's top folder are left
-// out; sparse files are written with their zeros.
+// extended attributes (capabilities among them) are SCHILY.xattr records and
+// ACLs SCHILY.acl records, as GNU tar writes them, and of hard links the first
+// name holds the content. Sparse files are written with their zeros. Left out
+// are sockets, the lost+found in the top folder of a file system, and what is
+// no part of an image: the content of proc and sys, of any file system of the
+// kernel's that is mounted in the tree, and of a tmpfs mounted on dev or run.
 //
-// `tar -x --xattrs-include=* --numeric-owner` restores all of that. Other file
-// systems mounted in the tree are part of it. The tree must not change
-// meanwhile: a file that gets shorter is an error. Nothing below root is
+// `tar -x -p --acls --xattrs-include=* --numeric-owner` restores all of that.
+// Other file systems mounted in the tree are part of it. The tree must not
+// change meanwhile: a file that gets shorter is an error. Nothing below root is
 // written to, and w is not closed.
 func Tar(ctx context.Context, w io.Writer, root string, o TreeOptions) error {
 	if err := checkPatterns(o.Exclude); err != nil {
@@ -82,7 +84,7 @@ func (t *tarWriter) writeTree(ctx context.Context, root string) error {
 	for e := range ordered { // to the end, so that every file gets closed
 		<-e.done
 		if failed == nil {
-			if failed = t.writeEntry(e); failed != nil {
+			if failed = t.writeEntry(ctx, e); failed != nil {
 				cancel()
 			}
 		}
@@ -113,7 +115,7 @@ func (t *tarWriter) walker(ctx context.Context, root string, todo, ordered chan<
 	}}
 }
 
-func (t *tarWriter) writeEntry(e *treeEntry) error {
+func (t *tarWriter) writeEntry(ctx context.Context, e *treeEntry) error {
 	if e.err != nil {
 		return e.err
 	}
@@ -138,10 +140,10 @@ func (t *tarWriter) writeEntry(e *treeEntry) error {
 	if err := t.tar.WriteHeader(h); err != nil {
 		return fmt.Errorf("writing the archive at %q: %w", e.path, err)
 	}
-	return t.writeContent(e)
+	return t.writeContent(ctx, e)
 }
 
-func (t *tarWriter) writeContent(e *treeEntry) error {
+func (t *tarWriter) writeContent(ctx context.Context, e *treeEntry) error {
 	left := e.header.Size
 	if left == 0 {
 		return nil
@@ -157,6 +159,9 @@ func (t *tarWriter) writeContent(e *treeEntry) error {
 		t.buf = make([]byte, 1<<20)
 	}
 	for left > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		n, err := io.ReadFull(f, t.buf[:min(left, int64(len(t.buf)))])
 		if err != nil {
 			return shorter(e, err)

@@ -95,7 +95,7 @@ func TestTarRestoredByGNU(t *testing.T) {
 	if err := os.WriteFile(archive, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := run(t, "tar", "-x", "-p", "--warning=no-timestamp", "--xattrs-include=*", "--numeric-owner", "-C", back, "-f", archive); out != "" {
+	if out := run(t, "tar", "-x", "-p", "--warning=no-timestamp", "--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-C", back, "-f", archive); out != "" {
 		t.Errorf("tar says %s", out)
 	}
 	want, got := describe(t, root), describe(t, back)
@@ -105,6 +105,16 @@ func TestTarRestoredByGNU(t *testing.T) {
 		os.WriteFile(a, []byte(want), 0o600)
 		os.WriteFile(b, []byte(got), 0o600)
 		t.Errorf("restored tree differs:\n%s", run(t, "sh", "-c", "diff -u '"+a+"' '"+b+"' || true"))
+	}
+	if bytes.Contains(data, []byte("posix_acl")) {
+		t.Error("ACLs are in the archive twice")
+	}
+	for _, dir := range []string{"usr/bin/wall", "usr"} {
+		get := []string{"--absolute-names", "--numeric", "--omit-header"}
+		want := run(t, "getfacl", append(get, filepath.Join(root, dir))...)
+		if got := run(t, "getfacl", append(get, filepath.Join(back, dir))...); got != want || !strings.Contains(got, "user:") {
+			t.Errorf("%s: got ACL\n%s, want\n%s", dir, got, want)
+		}
 	}
 	for _, gone := range []string{"lost+found", "run/socket"} {
 		if _, err := os.Lstat(filepath.Join(back, gone)); err == nil {

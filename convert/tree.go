@@ -76,6 +76,9 @@ func (w *walker) folder(rel string, parent uint64) error {
 		return fmt.Errorf("reading the tree: %w", err)
 	}
 	dev := st.Sys().(*syscall.Stat_t).Dev
+	if empty, err := keptEmpty(dir, rel, dev != parent); err != nil || empty {
+		return err
+	}
 	list, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("reading the tree: %w", err)
@@ -197,7 +200,7 @@ func (e *treeEntry) readAhead() error {
 
 // xattrRecords gives the extended attributes of a file, links not followed, as
 // PAX records. The encoding of the two bytes that a record's key cannot hold
-// as they are is GNU tar's.
+// as they are is GNU tar's; ACLs are in their text form only, as GNU tar has it.
 func xattrRecords(file string) (map[string]string, error) {
 	list, err := xattr(func(b []byte) (int, error) { return unix.Llistxattr(file, b) })
 	if err == unix.ENOTSUP || len(list) == 0 && err == nil {
@@ -212,6 +215,12 @@ func xattrRecords(file string) (map[string]string, error) {
 		value, err := xattr(func(b []byte) (int, error) { return unix.Lgetxattr(file, name, b) })
 		if err != nil {
 			return nil, fmt.Errorf("reading extended attribute %q of %q: %w", name, file, err)
+		}
+		if acl := aclRecords[name]; acl != "" {
+			if records[acl], err = aclText(value); err != nil {
+				return nil, fmt.Errorf("reading extended attribute %q of %q: %w", name, file, err)
+			}
+			continue
 		}
 		records["SCHILY.xattr."+key.Replace(name)] = string(value)
 	}
