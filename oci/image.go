@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	spec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lithify/lithify/rootfs"
 )
@@ -91,7 +92,7 @@ func (s *Store) Image(ctx context.Context, l rootfs.Layer, cfg ImageConfig) (*Im
 	return i, nil
 }
 
-func (i *Image) blobFolder() string { return filepath.Join(i.dir, "blobs", "sha256") }
+func (i *Image) blobFolder() string { return filepath.Join(i.dir, spec.ImageBlobsDir, "sha256") }
 
 func checkEnv(env []string) error {
 	for _, kv := range env {

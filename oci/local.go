@@ -16,6 +16,7 @@ import (
 	"github.com/containers/storage"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+	spec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 )
 
@@ -156,11 +157,15 @@ func (i *Image) writeLayout(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	version, err := json.Marshal(spec.ImageLayout{Version: spec.ImageLayoutVersion})
+	if err != nil {
+		return err
+	}
 	return errors.Join(
 		os.WriteFile(blobFile(i.blobFolder(), i.digest), manifest, 0o600),
 		os.WriteFile(blobFile(i.blobFolder(), i.id), config, 0o600),
-		os.WriteFile(filepath.Join(i.dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o600),
-		os.WriteFile(filepath.Join(i.dir, "index.json"), index, 0o600),
+		os.WriteFile(filepath.Join(i.dir, spec.ImageLayoutFile), version, 0o600),
+		os.WriteFile(filepath.Join(i.dir, spec.ImageIndexFile), index, 0o600),
 	)
 }
 
