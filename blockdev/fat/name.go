@@ -153,6 +153,9 @@ func nameFolder(children []*node) error {
 		if n.short[0] == 0 {
 			n.short, n.long = t.tailed(n.name), true
 		}
+		if n.entries = 1; n.long {
+			n.entries += (int64(len(utf16.Encode([]rune(n.name)))) + 12) / 13
+		}
 	}
 	return nil
 }

@@ -19,9 +19,11 @@ type Options struct {
 
 	// Bits is 12, 16 or 32. With 0 it is what mkfs.fat takes: FAT32 from 512 MiB
 	// on; below that FAT12 or FAT16, whichever clusters of 2 KiB (or one sector)
-	// give, doubled until one of them can count them.
+	// give, doubled until one of them can count them. A type whose number of
+	// clusters the size and SectorsPerCluster do not give is an error: mkfs.fat
+	// warns of FAT32 with less than 65525 clusters, but others read it as FAT16.
 	Bits int
-	// ESP makes Bits 0 mean FAT32 wherever it is possible (from about 33 MiB, with
+	// ESP makes Bits 0 mean FAT32 wherever it is possible (from 33 MiB, with
 	// 4096-byte sectors from about 257 MiB), else FAT12 or FAT16. The UEFI
 	// specification (13.3) asks for FAT32 on a fixed disk's system partition, and
 	// has firmware read FAT12 and FAT16 too.
@@ -152,7 +154,6 @@ func ParseID(s string) (uint32, error) {
 	if len(s) == 9 && s[4] == '-' {
 		digits = s[:4] + s[5:]
 	}
-	// ParseUint takes signs no more than it takes underscores with a base given.
 	id, err := strconv.ParseUint(digits, 16, 32)
 	if err != nil || len(digits) > 8 || id == 0 {
 		return 0, badID(s)

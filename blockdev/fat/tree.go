@@ -9,7 +9,6 @@ import (
 	"path"
 	"path/filepath"
 	"time"
-	"unicode/utf16"
 )
 
 const (
@@ -26,19 +25,12 @@ type node struct {
 	mtime time.Time
 
 	short    shortName
-	long     bool // it needs a long name beside the short one
+	long     bool  // it needs a long name beside the short one
+	entries  int64 // in its folder: one, and one for every 13 units of a long name
 	children []*node
 
 	first int64 // cluster; 0: none
 	count int64 // clusters
-}
-
-// entries returns how many entries a node takes in its folder.
-func (n *node) entries() int64 {
-	if !n.long {
-		return 1
-	}
-	return 1 + (int64(len(utf16.Encode([]rune(n.name))))+12)/13
 }
 
 // folderEntries returns how many entries a folder holds. The volume label is not
@@ -49,7 +41,7 @@ func (n *node) folderEntries() int64 {
 		e = 0
 	}
 	for _, c := range n.children {
-		e += c.entries()
+		e += c.entries
 	}
 	return e
 }

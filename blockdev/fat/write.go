@@ -139,6 +139,16 @@ func (v *volume) putFile(ctx context.Context, n *node) (err error) {
 	if !st.Mode().IsRegular() || st.Size() != n.size {
 		return errChanged(st)
 	}
+	if err := v.copyFrom(ctx, f, n); err != nil {
+		return err
+	}
+	if st, err = f.Stat(); err == nil && st.Size() != n.size {
+		err = errChanged(st)
+	}
+	return err
+}
+
+func (v *volume) copyFrom(ctx context.Context, f io.Reader, n *node) error {
 	at := v.l.offset(n.first)
 	for left := n.size; left > 0; {
 		if err := ctx.Err(); err != nil {

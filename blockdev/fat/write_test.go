@@ -370,6 +370,15 @@ func touch(names ...string) func(string) error {
 	}
 }
 
+func TestLongestName(t *testing.T) {
+	if err := checkName(strings.Repeat("ü", 253) + "🚀"); err != nil {
+		t.Error(err)
+	}
+	if err := checkName(strings.Repeat("ü", 254) + "🚀"); err == nil || !strings.Contains(err.Error(), "256 UTF-16 units") {
+		t.Errorf("256 units: %v", err)
+	}
+}
+
 // shrinker makes a file shorter at the first write.
 type shrinker struct {
 	memory
