@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +18,13 @@ type Expect struct {
 	Key       ssh.Signer //
 	RootLabel string     // label of the file system at /
 	Size      int64      // bytes of the disk that / must have grown to; 0 leaves that out
-	Disk      string     // "" means /dev/vda
+	Disk      string     // the disk of /; "" means /dev/vda
+
+	Release  string   // VERSION_CODENAME; "" leaves that out
+	Firmware Firmware // what the guest must have been started by; "" means BIOS
+	Sector   int      // bytes of the disk's logical sectors; 0 means 512
+	Mounts   []Mount  // beside /
+	Swap     int      // number of swap devices in use
 
 	KeepsBoot bool // leave out update-grub, grub-install, update-initramfs and the second boot
 
@@ -28,9 +33,18 @@ type Expect struct {
 	Logger    *slog.Logger  // told of each check and the time it took; may be nil
 }
 
+// Mount is a file system that must be mounted, with its line in /etc/fstab.
+type Mount struct {
+	Point, Type string
+	Disk        string // where it lies; "" means the disk of /
+}
+
 func (e Expect) withDefaults() Expect {
 	if e.Disk == "" {
 		e.Disk = "/dev/vda"
+	}
+	if e.Sector == 0 {
+		e.Sector = 512
 	}
 	if e.BootLimit == 0 {
 		e.BootLimit = 6 * time.Minute
@@ -60,6 +74,10 @@ type check struct {
 // fresh is what must hold after a boot.
 var fresh = []check{
 	{"no failed unit", (*guest).units},
+	{"release", (*guest).release},
+	{"firmware", (*guest).firmware},
+	{"sectors", (*guest).sectors},
+	{"mounts and swap", (*guest).mounts},
 	{"a default route and an address by DHCP", (*guest).network},
 	{"label and fstab of the root", (*guest).rootLabel},
 	{"root grown to the disk", (*guest).grown},
@@ -148,126 +166,28 @@ func (g *guest) number(ctx context.Context, command string) (int64, error) {
 	return n, nil
 }
 
-// units waits until systemd has started everything.
-func (g *guest) units(ctx context.Context) error {
-	if _, err := g.output(ctx, "sudo -n true"); err != nil {
-		return err
-	}
-	state, err := g.sh.Run(ctx, "systemctl is-system-running --wait", g.BootLimit)
-	if err != nil {
-		return err
-	}
-	if state.Exit == 0 && strings.TrimSpace(state.Stdout) == "running" {
-		return nil
-	}
-	why, err := g.sh.Run(ctx, "systemctl --failed --no-legend --plain; "+
-		"for u in $(systemctl --failed --no-legend --plain | cut -d' ' -f1); do sudo journalctl -b -n 20 --no-pager -u $u; done", stepLimit)
-	return errors.Join(fmt.Errorf("the system is %q:\n%s", strings.TrimSpace(state.Stdout), why.Stdout), err)
-}
-
-// leased is an address of QEMU's own network: nobody in a guest knows it but by
-// its DHCP server.
-var leased = regexp.MustCompile(`\b10\.0\.2\.\d+\b`)
-
-// gateway is 10.0.2.2, QEMU's, as /proc/net/route writes it. A small image has
-// no ip to ask.
-const gateway = "0202000A"
-
-func (g *guest) network(ctx context.Context) error {
-	route, err := g.output(ctx, `awk '$2 == "00000000" { print $3 }' /proc/net/route`)
-	if err != nil {
-		return err
-	}
-	if route != gateway {
-		return fmt.Errorf("gateway of the default route: found %q, QEMU's %s expected", route, gateway)
-	}
-	addresses, err := g.output(ctx, "hostname -I")
-	if err != nil {
-		return err
-	}
-	if !leased.MatchString(addresses) {
-		return fmt.Errorf("addresses: found %q, a leased one of 10.0.2.0/24 expected", addresses)
-	}
-	return nil
-}
-
-func (g *guest) rootLabel(ctx context.Context) error {
-	label, err := g.output(ctx, "sudo lsblk -ndo LABEL $(findmnt -nvo SOURCE /)")
-	if err != nil {
-		return err
-	}
-	if label != g.RootLabel {
-		return fmt.Errorf("label of /: found %q, %q expected", label, g.RootLabel)
-	}
-	line, err := g.output(ctx, `awk '$2 == "/" { print $1 }' /etc/fstab`)
-	if err != nil {
-		return err
-	}
-	if line != "LABEL="+g.RootLabel {
-		return fmt.Errorf("/etc/fstab's device of /: found %q, %q expected", line, "LABEL="+g.RootLabel)
-	}
-	// findmnt is the judge of the other lines; its exit code tells of errors.
-	_, err = g.output(ctx, "sudo findmnt --verify")
-	return err
-}
-
-// grown compares disk, partition and file system. An ext4 with an inode for each
-// 4 KiB and a journal shows less than nine tenths of its partition to df.
-func (g *guest) grown(ctx context.Context) error {
-	if g.Size == 0 {
-		return nil
-	}
-	disk, err1 := g.number(ctx, "lsblk -bndo SIZE "+g.Disk)
-	part, err2 := g.number(ctx, "lsblk -bndo SIZE $(findmnt -nvo SOURCE /)")
-	root, err3 := g.number(ctx, "df -B1 --output=size / | tail -n 1")
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return err
-	}
-	if disk != g.Size || part < disk-disk/50 || root < part/10*8 {
-		return fmt.Errorf("disk %d bytes, partition of / %d, its file system %d; %d expected for the disk, about as much for the others", disk, part, root, g.Size)
-	}
-	return nil
-}
-
-// grubConfig looks for what a build host leaves behind.
-func (g *guest) grubConfig(ctx context.Context) error {
-	config, err := g.output(ctx, "sudo cat /boot/grub/grub.cfg")
-	if err != nil {
-		return err
-	}
-	uuid, err := g.output(ctx, "sudo blkid -p -s UUID -o value $(findmnt -nvo SOURCE --target /boot)")
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, bad := range []string{"/dev/loop", "/dev/mapper", "overlay"} {
-		if strings.Contains(config, bad) {
-			errs = append(errs, fmt.Errorf("grub.cfg names %q of the build host", bad))
-		}
-	}
-	if !strings.Contains(config, "--fs-uuid --set=root "+uuid) {
-		errs = append(errs, fmt.Errorf("grub.cfg does not search for the file system %s of /boot", uuid))
-	}
-	line, err := g.output(ctx, "cat /proc/cmdline")
-	if !strings.Contains(line, "root=LABEL="+g.RootLabel) && !strings.Contains(line, "root=UUID=") {
-		errs = append(errs, fmt.Errorf("kernel command line %q: root= by label or UUID expected", line))
-	}
-	return errors.Join(append(errs, err)...)
-}
-
 // updateGrub also compares: what the build wrote must be what the guest's own
 // tools write, or the first kernel update would change how the machine boots.
 func (g *guest) updateGrub(ctx context.Context) error {
 	command := "sudo cp /boot/grub/grub.cfg /tmp/built.cfg && sudo update-grub"
 	if strings.HasPrefix(g.Disk, "/dev/vd") { // for others GRUB adds hints where the disk may be
-		command += " && sudo diff -u /tmp/built.cfg /boot/grub/grub.cfg"
+		// The entry that leads into the firmware's own menu is there where the
+		// firmware has one.
+		command += " && sudo cp /boot/grub/grub.cfg /tmp/guest.cfg && sudo sed -i '/BEGIN.*uefi-firmware/,/END.*uefi-firmware/d' /tmp/*.cfg" +
+			" && sudo diff -u /tmp/built.cfg /tmp/guest.cfg"
 	}
 	_, err := g.sh.Output(ctx, command, g.WorkLimit)
 	return err
 }
 
+// installGrub is what an owner types: a device where a BIOS starts it, nothing
+// where EFI does.
 func (g *guest) installGrub(ctx context.Context) error {
-	_, err := g.sh.Output(ctx, "sudo grub-install "+g.Disk, g.WorkLimit)
+	device := g.Disk
+	if firstOf(g.Firmware, BIOS) != BIOS {
+		device = ""
+	}
+	_, err := g.sh.Output(ctx, "sudo grub-install "+device, g.WorkLimit)
 	return err
 }
 

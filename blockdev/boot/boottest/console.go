@@ -121,7 +121,7 @@ func (vm *VM) SendLine(line string) error {
 }
 
 // prompts ends a boot, well or badly; the last groups are dead ends.
-var prompts = regexp.MustCompile(`[\w.-]+ login: |(Kernel panic|\(initramfs\)|grub rescue>|grub> |No bootable device|You are in emergency mode|Entering emergency mode)`)
+var prompts = regexp.MustCompile(`[\w.-]+ login: |(Kernel panic|\(initramfs\)|grub rescue>|grub> |Shell> |No bootable device|You are in emergency mode|Entering emergency mode)`)
 
 // WaitBoot waits for the next login prompt. It does not wait on when the guest
 // shows that there will be none: a panic, GRUB's or the initramfs's shell.

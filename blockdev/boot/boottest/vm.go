@@ -22,14 +22,16 @@ type Options struct {
 	Writable bool   // the guest writes into Image itself
 	Size     int64  // bytes the guest's disk has, beyond the image's end zeros; 0 leaves it as it is. Not with Writable
 	Bus      string // "virtio" (/dev/vda, the default) or "sata" (/dev/sda)
+	Sector   int    // bytes of the logical sectors of all disks; 0 means 512
 
-	ExtraDisks []Disk // never written
+	ExtraDisks []Disk // never written; /dev/vdb and on
 
 	Memory  int    // MiB; 0 means 1024
 	CPUs    int    // 0 means 2
-	Machine string // "" means "pc"; "q35" is the other one of use
+	Machine string // "" means "pc" for BIOS and "q35" for EFI
 	Accel   string // QEMU's -accel; "" means "tcg,thread=multi". See [ProbeKVM]
-	EFI     string // firmware image for -drive if=pflash; "" starts by BIOS
+
+	Firmware Firmware // "" means BIOS
 
 	QEMU string   // "" means qemu-system-x86_64
 	Args []string // handed to QEMU after all others
@@ -41,13 +43,14 @@ type Disk struct{ Image, Format string }
 
 // VM is a running machine. Its methods are for one goroutine.
 type VM struct {
-	console *console
-	options Options
-	port    int
-	process *os.Process
-	exited  chan struct{} // closed after QEMU has gone
-	stderr  *bytes.Buffer // to be read after exited
-	shells  int
+	console  *console
+	options  Options
+	firmware []string // QEMU's options for it
+	port     int
+	process  *os.Process
+	exited   chan struct{} // closed after QEMU has gone
+	stderr   *bytes.Buffer // to be read after exited
+	shells   int
 }
 
 // Start starts a machine and returns at once, long before the guest is up. It
@@ -60,6 +63,9 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	}
 	// QEMU holds the overlay open; without a name it is gone with QEMU, however that dies.
 	defer os.RemoveAll(dir)
+	if vm.firmware, err = vm.options.Firmware.install(dir); err != nil {
+		return nil, err
+	}
 	disk, err := vm.disk(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -84,7 +90,7 @@ func (o Options) withDefaults() Options {
 	}
 	set(&o.Format, "raw")
 	set(&o.Bus, "virtio")
-	set(&o.Machine, "pc")
+	set(&o.Machine, o.Firmware.machine())
 	set(&o.Accel, "tcg,thread=multi")
 	set(&o.QEMU, "qemu-system-x86_64")
 	if o.Memory == 0 {
@@ -92,6 +98,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CPUs == 0 {
 		o.CPUs = 2
+	}
+	if o.Sector == 0 {
+		o.Sector = 512
 	}
 	return o
 }
@@ -131,28 +140,23 @@ func (vm *VM) args(disk string) []string {
 		"-netdev", fmt.Sprintf("user,id=net,hostfwd=tcp:127.0.0.1:%d-:22", vm.port),
 		"-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
 	}
-	if o.EFI != "" {
-		args = append(args, "-drive", "if=pflash,unit=0,readonly=on,format=raw,file="+o.EFI)
-	}
-	args = append(args, attach(0, o.Bus, disk)...)
+	args = append(args, vm.firmware...)
+	args = append(args, o.attach(0, disk)...)
 	for i, d := range o.ExtraDisks {
-		args = append(args, attach(i+1, o.Bus, drive(d.Image, d.Format)+",snapshot=on")...)
+		args = append(args, o.attach(i+1, drive(d.Image, d.Format)+",snapshot=on")...)
 	}
 	return append(args, o.Args...)
 }
 
 // attach gives the options that plug disk number n in.
-func attach(n int, bus, value string) []string {
-	if bus == "sata" {
-		return []string{
-			"-drive", fmt.Sprintf("%s,id=disk%d", value, n), "-device", fmt.Sprintf("ahci,id=ahci%d", n),
-			"-device", fmt.Sprintf("ide-hd,drive=disk%d,bus=ahci%d.0,bootindex=%d", n, n, n),
-		}
+func (o Options) attach(n int, value string) []string {
+	sectors := fmt.Sprintf("logical_block_size=%d,physical_block_size=%d", o.Sector, o.Sector)
+	args := []string{"-drive", fmt.Sprintf("%s,id=disk%d", value, n)}
+	if o.Bus == "sata" {
+		return append(args, "-device", fmt.Sprintf("ahci,id=ahci%d", n),
+			"-device", fmt.Sprintf("ide-hd,drive=disk%d,bus=ahci%d.0,bootindex=%d,%s", n, n, n, sectors))
 	}
-	return []string{
-		"-drive", fmt.Sprintf("%s,id=disk%d", value, n),
-		"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,bootindex=%d", n, n),
-	}
+	return append(args, "-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,bootindex=%d,%s", n, n, sectors))
 }
 
 // launch runs QEMU once on a free port and waits until it has opened everything.
