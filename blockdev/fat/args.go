@@ -24,7 +24,7 @@ var flags = map[byte]flag{
 	'M': {true, setMedia},
 	'h': {true, setHidden},
 	'i': {true, func(o *Options, v string) (err error) { o.ID, err = ParseID(v); return err }},
-	'n': {true, func(o *Options, v string) (err error) { o.Label, err = cleanLabel(v); return err }},
+	'n': {true, func(o *Options, v string) (err error) { o.Label, err = CleanLabel(v); return err }},
 	'a': {false, func(o *Options, _ string) error { o.NoAlign = true; return nil }},
 	'I': {false, func(*Options, string) error { return nil }},
 	'v': {false, func(*Options, string) error { return nil }},

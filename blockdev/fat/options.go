@@ -82,7 +82,7 @@ func (o Options) complete() (Options, error) {
 		o.ID = uint32(o.Time.Unix())<<8 ^ uint32(o.Time.UnixMicro()) | 1
 	}
 	var err error
-	if o.Label, err = cleanLabel(o.Label); err != nil {
+	if o.Label, err = CleanLabel(o.Label); err != nil {
 		return o, err
 	}
 	return o, o.check()
@@ -129,9 +129,10 @@ func (o Options) checkCluster() error {
 
 func powerOfTwo(n int) bool { return n > 0 && bits.OnesCount(uint(n)) == 1 }
 
-// cleanLabel returns a volume label in upper case. mkfs.fat would take bytes of
+// CleanLabel returns a volume label as it is written: in upper case, without
+// spaces at the end; or an error that says what is allowed. mkfs.fat would take bytes of
 // a code page too; readers do not agree on which, so ASCII it is.
-func cleanLabel(label string) (string, error) {
+func CleanLabel(label string) (string, error) {
 	up := strings.ToUpper(strings.TrimRight(label, " "))
 	if up == noLabel {
 		return "", nil // what the boot sector says where there is none
