@@ -65,7 +65,7 @@ func phases(ls ...rootfs.Layer) []rootfs.PhaseLayer {
 func TestImageDeltasGiveTheTree(t *testing.T) {
 	needRoot(t)
 	s := openStore(t, t.TempDir())
-	for seed := range 12 {
+	for seed := range 5 {
 		r := rand.New(rand.NewPCG(uint64(seed), 3))
 		at, ends := base(t, s), []rootfs.Layer(nil)
 		for n := range 5 {
