@@ -29,7 +29,7 @@ func sample() map[string]string {
 		"zeros":                                     strings.Repeat("\x00", 100000),
 		"a/b/c/d/e/f/g/":                            "",
 	}
-	for i := range 70 {
+	for i := range 30 {
 		files[fmt.Sprintf("many/file number %d.data", i)] = strings.Repeat("d", i)
 	}
 	return files

@@ -195,7 +195,9 @@ func TestLargeFolders(t *testing.T) {
 		path := image(t, tree, o)
 		clean(t, path, tree, o)
 		judgeByReader(t, path, wanted(files))
-		judgeByMtools(t, path, tree)
+		if o.ESP && o.SectorSize == 0 { // two thousand files take their time
+			judgeByMtools(t, path, tree)
+		}
 	}
 	astral := map[string]string{"🚀.txt": "mtools cannot read it", strings.Repeat("🚀", 60): "240 bytes"}
 	judgeMemory(t, inMemory(t, makeTree(t, astral), Options{Size: mib}), astral)
