@@ -30,6 +30,9 @@ func newExtLayout(f *FSPlan) extLayout {
 	case "ext3":
 		l.desc, l.extents, l.flex = 32, false, false
 	}
+	if f.Profile == profileOld {
+		l.desc = 32
+	}
 	if f.BytesPerInode > 0 {
 		l.ratio = f.BytesPerInode
 	}
@@ -205,4 +208,29 @@ func (l *extLayout) needs(c Content) (int64, error) {
 		return 0, fmt.Errorf("option -N %d: the content needs at least %d inodes", l.inodes, inodesFor(c))
 	}
 	return l.fit(l.content(c), inodesFor(c)), nil
+}
+
+// extModel is the fsModel of ext2, ext3 and ext4.
+type extModel struct{}
+
+func (extModel) settle(f *FSPlan) {
+	if ext := newExtLayout(f); !ext.userRatio {
+		f.BytesPerInode = chooseRatio(f.Content, f.Size)
+	}
+}
+
+func (extModel) least(f *FSPlan) (int64, error) {
+	l := newExtLayout(f)
+	return l.needs(f.Content)
+}
+
+func (extModel) wants(f *FSPlan, room int64) (int64, error) {
+	w := *f
+	w.Size = w.Content.Bytes + room
+	extModel{}.settle(&w)
+	l := newExtLayout(&w)
+	if _, err := l.needs(w.Content); err != nil {
+		return 0, err
+	}
+	return l.fit(l.content(w.Content)+room, inodesFor(w.Content)), nil
 }

@@ -1,9 +1,12 @@
 package blockdev
 
 import (
+	"fmt"
 	"math"
+	"path"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // fields reads the settings of one entry. The first mistake stays in err; what
@@ -127,4 +130,54 @@ func (f *fields) done(keys ...string) error {
 		return at.errorf("unknown key %q; %s", k, allowed(k, append(slices.Clone(keys), kindNames()...)))
 	}
 	return nil
+}
+
+// subvolume returns the path of a btrfs subvolume within its file system,
+// without a slash at either end, "" when it is not given.
+func (f *fields) subvolume(key string) string {
+	s, given := f.scalar(key)
+	if !given {
+		return ""
+	}
+	clean, err := cleanSubvolume(s)
+	if err != nil {
+		f.fail(f.place(key).errorf("%v", err))
+	}
+	return clean
+}
+
+func cleanSubvolume(s string) (string, error) {
+	// The kernel reads it as a mount option, fstab as a word.
+	if strings.ContainsAny(s, " \t\n,\\\x00#\"'") {
+		return "", fmt.Errorf("subvolume %q: blanks, commas, quotes and backslashes would break mount options", s)
+	}
+	if slices.Contains(strings.Split(s, "/"), "..") {
+		return "", fmt.Errorf("subvolume %q leads out of the file system by ..", s)
+	}
+	clean := strings.Trim(path.Clean("/"+s), "/")
+	if clean == "" {
+		return "", fmt.Errorf("subvolume %q: a name is wanted, such as @home", s)
+	}
+	for part := range strings.SplitSeq(clean, "/") {
+		if len(part) > 255 {
+			return "", fmt.Errorf("subvolume %q: a name of more than 255 bytes", s)
+		}
+	}
+	return clean, nil
+}
+
+// subvolumes returns a list of subvolumes, each once.
+func (f *fields) subvolumes(key string) []string {
+	var all []string
+	for _, w := range f.words(key) {
+		clean, err := cleanSubvolume(w)
+		if err == nil && slices.Contains(all, clean) {
+			err = fmt.Errorf("subvolume %q is given twice", w)
+		}
+		if err != nil {
+			f.fail(f.place(key).errorf("%v", err))
+		}
+		all = append(all, clean)
+	}
+	return all
 }

@@ -50,7 +50,15 @@ func (g *Graph) Fstab() string {
 			continue
 		}
 		fs := g.fileSystem(m)
-		fmt.Fprintf(&b, "LABEL=%s %s %s %s %d %d\n", fs.Label, m.MountPoint, fs.FSType, f.Options, f.DumpFreq, f.FsckPass)
+		options := f.Options
+		if m.Subvolume != "" {
+			options += ",subvol=/" + m.Subvolume
+		}
+		dump, pass := f.DumpFreq, f.FsckPass
+		if fs.FSType == "swap" {
+			options, dump, pass = "sw", 0, 0
+		}
+		fmt.Fprintf(&b, "LABEL=%s %s %s %s %d %d\n", fs.Label, m.MountPoint, fs.FSType, options, dump, pass)
 	}
 	return b.String()
 }

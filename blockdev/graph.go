@@ -3,6 +3,7 @@ package blockdev
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Defaults fill in what the configuration leaves out.
@@ -12,6 +13,7 @@ type Defaults struct {
 	RootOptions     []string // --mkfs-options; only for the file system at / without opts
 	JournalMiB      int      // of that file system (64)
 	MaxOnlineResize int64    // blocks that it can grow to online; 0: mke2fs decides
+	Release         string   // of the distribution that will read the disk (bookworm); chooses the feature profile
 	BlockSize       int      // sector size of every disk, 0: the configuration's
 }
 
@@ -22,18 +24,23 @@ func (d *Defaults) fill() error {
 	if d.JournalMiB == 0 {
 		d.JournalMiB = 64
 	}
-	if d.RootLabel == "" {
-		d.RootLabel = "cloudimg-rootfs"
-		if d.RootFSType == "xfs" {
-			d.RootLabel = "img-rootfs"
-		}
-	}
 	if d.BlockSize != 0 {
 		if err := checkBlockSize(d.BlockSize); err != nil {
 			return err
 		}
 	}
 	return checkFSType(d.RootFSType, place{path: "root file system type"})
+}
+
+// rootLabel is the label of the root file system where nobody gives one.
+func (d *Defaults) rootLabel(fsType string) string {
+	switch {
+	case d.RootLabel != "":
+		return d.RootLabel
+	case fsTypes[fsType].max < len("cloudimg-rootfs"):
+		return "img-rootfs"
+	}
+	return "cloudimg-rootfs"
 }
 
 func checkBlockSize(n int) error {
@@ -69,7 +76,7 @@ func (c Config) Graph(d Defaults) (*Graph, error) {
 	for _, step := range []func() error{
 		g.index, g.checkBases, g.orderMounts,
 		func() error { return g.fillDefaults(d) },
-		g.checkLabels, g.sort, g.checkStack,
+		g.checkLabels, g.sort, g.checkStack, g.checkSubvolumes,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -134,12 +141,19 @@ func (n *Mkfs) fillDefaults(d Defaults, root bool) error {
 			return n.at.errorf("type is missing: mkfs %q is not the root file system; %s", n.name, allowed("", fsTypeNames()))
 		}
 		n.FSType = d.RootFSType
+		if err := n.setType(n.at); err != nil {
+			return err
+		}
 	}
 	if n.Label == "" && root {
-		n.Label = d.RootLabel
+		n.Label = d.rootLabel(n.FSType)
 	}
 	if root && !n.ownOptions {
 		n.Options = extRootOptions(n.FSType, d)
+	}
+	n.profile = profileOf(d.Release)
+	if err := n.checkOptions(); err != nil {
+		return err
 	}
 	return n.checkLabel()
 }
@@ -233,7 +247,7 @@ func stands(n, base Node) error {
 		var disk *LocalLoop
 		disk, ok = base.(*LocalLoop)
 		want = "a disk (local_loop)"
-		if ok && disk.BlockSize != 512 {
+		if ok && disk.BlockSize != 512 && n.(*Partition).Table.Label == "mbr" {
 			return n.where().errorf("partition %q: an MBR counts sectors of 512 bytes, disk %q has %d", n.Name(), disk.name, disk.BlockSize)
 		}
 	case *Mkfs:
@@ -255,6 +269,8 @@ func stands(n, base Node) error {
 	return n.where().errorf("base of %q is %q; it stands on %s", n.Name(), base.Name(), want)
 }
 
+const subvolumes = "subvolumes such as "
+
 // carry notes who uses a node and refuses a second user.
 func carry(carried map[string]string, n Node) error {
 	user := n.Name()
@@ -265,10 +281,55 @@ func carry(carried map[string]string, n Node) error {
 		}
 	}
 	for _, b := range n.Bases() {
+		if m, ok := n.(*Mount); ok && m.Subvolume != "" && strings.HasPrefix(carried[b], subvolumes) {
+			continue // several of one file system
+		} else if ok && m.Subvolume != "" {
+			user = subvolumes + user
+		}
 		if old := carried[b]; old != "" {
 			return n.where().errorf("%q is taken twice: by %s and %s", b, old, user)
 		}
 		carried[b] = user
+	}
+	return nil
+}
+
+// checkSubvolumes: only btrfs has any, each is mounted once at most, and none
+// lies in another, which snapshots would tear apart.
+func (g *Graph) checkSubvolumes() error {
+	mounted := map[string]string{}
+	for _, m := range g.mounts {
+		f := g.fileSystem(m)
+		if m.Subvolume == "" {
+			continue
+		}
+		if f.FSType != "btrfs" {
+			return m.at.errorf("subvolume %q: file system %q is %s; only btrfs has subvolumes", m.Subvolume, f.name, f.FSType)
+		}
+		key := f.name + "/" + m.Subvolume
+		if old := mounted[key]; old != "" {
+			return m.at.errorf("subvolume %q of %q is mounted twice: on %s and %s", m.Subvolume, f.name, old, m.MountPoint)
+		}
+		mounted[key] = m.MountPoint
+		if !slices.Contains(f.Subvolumes, m.Subvolume) {
+			f.Subvolumes = append(f.Subvolumes, m.Subvolume)
+		}
+	}
+	for _, n := range g.config {
+		f, ok := n.(*Mkfs)
+		if !ok || len(f.Subvolumes) == 0 {
+			continue
+		}
+		if f.FSType != "btrfs" {
+			return f.at.errorf("subvolumes of %q: it is %s; only btrfs has subvolumes", f.name, f.FSType)
+		}
+		for _, a := range f.Subvolumes {
+			for _, b := range f.Subvolumes {
+				if strings.HasPrefix(b, a+"/") {
+					return f.at.errorf("subvolume %q lies in subvolume %q; give both names of their own", b, a)
+				}
+			}
+		}
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+
+	"github.com/lithify/lithify/blockdev/fat"
 )
 
 // Identify derives every id that the configuration does not give from the seed,
@@ -16,11 +18,14 @@ func (g *Graph) Identify(seed string) {
 	for _, n := range g.config {
 		switch n := n.(type) {
 		case *Partition:
-			n.Table.DiskID = diskID(g.derive(seed, "disk", n.Table.Base))
+			sum := g.derive(seed, "disk", n.Table.Base)
+			n.Table.DiskID, n.Table.DiskGUID = diskID(sum), uuid(sum)
+			if n.UUID = n.ownUUID; n.UUID == "" {
+				n.UUID = uuid(g.derive(seed, "partition", n.name))
+			}
 		case *Mkfs:
-			n.UUID = n.ownUUID
-			if n.UUID == "" {
-				n.UUID = uuid(g.derive(seed, "uuid", n.name))
+			if n.UUID = n.ownUUID; n.UUID == "" {
+				n.UUID = n.deriveUUID(g.derive(seed, "uuid", n.name))
 			}
 			n.HashSeed = uuid(g.derive(seed, "hash", n.name))
 		}
@@ -31,6 +36,14 @@ func (g *Graph) Identify(seed string) {
 func (g *Graph) derive(seed, what, node string) [32]byte {
 	// Quoting keeps the parts apart: no two different lists give one text.
 	return sha256.Sum256(fmt.Appendf(nil, "lithify id 1 %q %q %q %q", seed, g.fingerprint, what, node))
+}
+
+// deriveUUID returns an id in the form that the file system has one.
+func (n *Mkfs) deriveUUID(sum [32]byte) string {
+	if n.FSType == "vfat" {
+		return fat.FormatID(diskID(sum))
+	}
+	return uuid(sum)
 }
 
 func diskID(sum [32]byte) uint32 {
@@ -78,11 +91,11 @@ func hashed(n Node) any {
 	case *LocalLoop:
 		return []any{n.Size, n.BlockSize}
 	case *Partition:
-		return []any{n.Table.Label, n.Table.Align, n.Size, n.Type, n.Boot, n.Primary}
+		return []any{n.Table.Label, n.Table.Align, n.Size, n.Type, n.Boot, n.Primary, n.TypeGUID, n.ownUUID, n.Attributes}
 	case *Mkfs:
-		return []any{n.FSType, n.Label, n.ownUUID, n.Options}
+		return []any{n.FSType, n.Label, n.ownUUID, n.Options, n.Subvolumes}
 	case *Mount:
-		return n.MountPoint
+		return []any{n.MountPoint, n.Subvolume}
 	case *Fstab:
 		return []any{n.Options, n.DumpFreq, n.FsckPass}
 	}

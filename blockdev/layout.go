@@ -19,7 +19,7 @@ func (g *Graph) Layout(m map[string]Content, r Request) (*Plan, error) {
 	if !g.identified {
 		return nil, errors.New("blockdev: Layout before Identify")
 	}
-	p := &Plan{Fstab: g.Fstab(), Grown: r.Grow}
+	p := &Plan{Fstab: g.Fstab(), Grown: r.Grow, Mounts: g.allMounts()}
 	fs := map[string]*FSPlan{} // by base
 	var order []*FSPlan
 	for _, n := range g.FileSystems() {
@@ -31,7 +31,8 @@ func (g *Graph) Layout(m map[string]Content, r Request) (*Plan, error) {
 		order = append(order, f)
 	}
 	for _, d := range g.Disks() {
-		l := diskLayout{d: d, table: g.Table(d.name), fs: fs, r: r}
+		l := diskLayout{d: d, table: g.Table(d.name), fs: fs, mounts: p.Mounts, r: r}
+		l.root = g.first() == d
 		dp, err := l.plan()
 		if err != nil {
 			return nil, fmt.Errorf("disk %q: %w", d.name, err)
@@ -44,31 +45,58 @@ func (g *Graph) Layout(m map[string]Content, r Request) (*Plan, error) {
 	return p, nil
 }
 
+// allMounts returns the mounts, parents before children; none for swap.
+func (g *Graph) allMounts() []FSMount {
+	var all []FSMount
+	for _, m := range g.mounts {
+		if m.MountPoint != NoMountPoint {
+			all = append(all, FSMount{Node: m.base(), MountPoint: m.MountPoint, Subvolume: m.Subvolume})
+		}
+	}
+	return all
+}
+
 func (g *Graph) fsPlan(n *Mkfs, m map[string]Content) (*FSPlan, error) {
 	d := g.disk(n)
 	f := &FSPlan{
 		Node: n.name, Base: n.base(), Disk: d.name, SectorSize: d.BlockSize,
 		FSType: n.FSType, Label: n.Label, UUID: n.UUID, HashSeed: n.HashSeed, Options: n.Options,
-		MountPoint: g.mountPoint(n),
+		Subvolumes: n.Subvolumes, Profile: n.profile,
 	}
-	if f.MountPoint == "" {
+	if p, ok := g.byName[f.Base].(*Partition); ok {
+		f.ESP = p.esp()
+	}
+	mounts := g.mountsOf(n)
+	if len(mounts) == 0 {
 		f.Content = Content{Inodes: 1, Dirs: 1, Bytes: blockSize}
 		return f, nil
 	}
-	c, ok := m[f.MountPoint]
-	if !ok {
-		return nil, fmt.Errorf("file system %q: the content of %s was not measured", n.name, f.MountPoint)
+	f.MountPoint = mounts[0].MountPoint
+	for _, at := range mounts {
+		c, ok := m[at.MountPoint]
+		if !ok {
+			return nil, fmt.Errorf("file system %q: the content of %s was not measured", n.name, at.MountPoint)
+		}
+		f.Content.add(c)
 	}
-	f.Content = c
 	return f, nil
+}
+
+func (c *Content) add(o Content) {
+	c.Bytes += o.Bytes
+	c.Inodes += o.Inodes
+	c.Dirs += o.Dirs
+	c.Indirect += o.Indirect
 }
 
 // diskLayout lays out one disk.
 type diskLayout struct {
-	d     *LocalLoop
-	table *Partitioning
-	fs    map[string]*FSPlan // by base
-	r     Request
+	d      *LocalLoop
+	table  *Partitioning
+	fs     map[string]*FSPlan // by base
+	mounts []FSMount
+	r      Request
+	root   bool // it carries /
 }
 
 func (l *diskLayout) plan() (*DiskPlan, error) {
@@ -78,7 +106,12 @@ func (l *diskLayout) plan() (*DiskPlan, error) {
 		return nil, err
 	}
 	if l.table != nil {
-		dp.Label, dp.DiskID = l.table.Label, l.table.DiskID
+		dp.Label = l.table.Label
+		if dp.Label == "mbr" {
+			dp.DiskID = l.table.DiskID
+		} else {
+			dp.DiskGUID = l.table.DiskGUID
+		}
 	}
 	if !dp.Explicit {
 		n, err := l.computed()
@@ -94,10 +127,10 @@ func (l *diskLayout) plan() (*DiskPlan, error) {
 }
 
 func (l *diskLayout) given() int64 {
-	if l.d.Size > 0 {
-		return l.d.Size
+	if l.d.Size == 0 && l.root {
+		return l.r.ImageSize
 	}
-	return l.r.ImageSize
+	return l.d.Size
 }
 
 func (l *diskLayout) checkGiven(dp *DiskPlan) error {
@@ -114,7 +147,7 @@ func (l *diskLayout) place(dp *DiskPlan) error {
 		return l.settle(l.d.name, 0, dp.Size, dp.Explicit)
 	}
 	var err error
-	if dp.Partitions, err = placeMBR(l.table, dp.Size); err != nil {
+	if dp.Partitions, err = l.table.place(dp.Size, int64(dp.SectorSize)); err != nil {
 		return err
 	}
 	for _, p := range l.table.Partitions {
@@ -137,17 +170,18 @@ func (l *diskLayout) settle(base string, offset, size int64, explicit bool) erro
 		return nil
 	}
 	f.Offset, f.Size, f.Explicit = offset, size, explicit
-	if ext := newExtLayout(f); !ext.userRatio {
-		f.BytesPerInode = chooseRatio(f.Content, f.Size)
+	if f.Offset%int64(f.SectorSize) != 0 {
+		return fmt.Errorf("file system %q: it begins at byte %d, between sectors of %d", f.Node, f.Offset, f.SectorSize)
 	}
-	ext := newExtLayout(f)
-	needed, err := ext.needs(f.Content)
+	m := f.model()
+	m.settle(f)
+	needed, err := m.least(f)
 	if err != nil {
 		return fmt.Errorf("file system %q: %w", f.Node, err)
 	}
 	if needed > size {
 		return &SizeError{What: f.what(), Needed: needed, Given: size,
-			Hint: fmt.Sprintf("content %s, %d files, the rest tables and journal", FormatSize(f.Content.Bytes), f.Content.Inodes)}
+			Hint: fmt.Sprintf("content %s, %d files, the rest is the file system's own", FormatSize(f.Content.Bytes), f.Content.Inodes)}
 	}
 	return nil
 }
@@ -165,16 +199,10 @@ func (l *diskLayout) wants(base string) (int64, error) {
 	if f == nil {
 		return 0, nil
 	}
-	w := *f
-	target := w.Content.Bytes + l.freeRoom(f)
-	if ext := newExtLayout(&w); !ext.userRatio {
-		w.BytesPerInode = chooseRatio(w.Content, target)
-	}
-	ext := newExtLayout(&w)
-	if _, err := ext.needs(w.Content); err != nil {
+	size, err := f.model().wants(f, l.freeRoom(f))
+	if err != nil {
 		return 0, fmt.Errorf("file system %q: %w", f.Node, err)
 	}
-	size := ext.fit(ext.content(w.Content)+l.freeRoom(f), inodesFor(w.Content))
 	if l.r.Grow {
 		size += size / 2
 	}
@@ -194,10 +222,10 @@ func (l *diskLayout) freeRoom(f *FSPlan) int64 {
 
 // computed returns the size of a disk that nobody gave one.
 func (l *diskLayout) computed() (int64, error) {
+	if err := l.checkContent(); err != nil {
+		return 0, err
+	}
 	if l.table == nil {
-		if l.fs[l.d.name] == nil {
-			return 0, l.d.at.errorf("it has neither a size nor anything on it that has one")
-		}
 		return l.wants(l.d.name)
 	}
 	wants := map[string]int64{}
@@ -209,26 +237,49 @@ func (l *diskLayout) computed() (int64, error) {
 		wants[p.name] = w
 	}
 	// Larger disks give no partition less, so the smallest can be searched.
-	const step, most = 64 * kib, 2 << 40
+	const step = 64 * kib
+	most := l.table.most()
 	var last error
-	n := sort.Search(most/step, func(i int) bool {
+	n := sort.Search(int(most/step), func(i int) bool {
 		err := l.enough(int64(i)*step, wants)
 		if err != nil {
 			last = err
 		}
 		return err == nil
 	})
-	if n == most/step {
-		return 0, fmt.Errorf("no size up to 2 TiB is enough: %w", last)
+	if int64(n) == most/step {
+		return 0, fmt.Errorf("no size up to %s is enough: %w", FormatSize(most), last)
 	}
 	return int64(n) * step, nil
+}
+
+// checkContent refuses to compute the size of a disk that is not that of / and
+// that the tree puts nothing on: whatever came out would surprise.
+func (l *diskLayout) checkContent() error {
+	for _, f := range l.fs {
+		if f.Disk == l.d.name && (l.root || f.MountPoint != "" && f.Content.Inodes > l.roots(f)) {
+			return nil
+		}
+	}
+	return l.d.at.errorf("disk %q has no size, and the tree has no content for it that would give one; set its size, such as 10GiB", l.d.name)
+}
+
+// roots counts the root folders of a file system's mounts: all that there is
+// where the tree has nothing.
+func (l *diskLayout) roots(f *FSPlan) (n int64) {
+	for _, m := range l.mounts {
+		if m.Node == f.Node {
+			n++
+		}
+	}
+	return n
 }
 
 // enough says whether a disk of that size gives every partition with a
 // percentage what it wants. Partitions with a size of their own are checked
 // later, against what they need.
 func (l *diskLayout) enough(disk int64, wants map[string]int64) error {
-	parts, err := placeMBR(l.table, disk)
+	parts, err := l.table.place(disk, int64(l.d.BlockSize))
 	if err != nil {
 		return err
 	}

@@ -121,3 +121,23 @@ func chs(lba int64) []byte {
 	}
 	return []byte{byte(h), byte(s) | byte(c>>8)<<6, byte(c)}
 }
+
+// checkOrder: an MBR has four slots; the extended partition takes one, reaches
+// to the end of the disk, and so must come last.
+func (t *Partitioning) checkOrder() error {
+	slots, logical := 0, false
+	for _, p := range t.Partitions {
+		switch {
+		case p.Primary && logical:
+			return p.at.errorf("partition %q is primary after a logical one; primary ones come first", p.name)
+		case p.Primary || !logical:
+			slots++
+		}
+		logical = !p.Primary
+		if slots > 4 {
+			return p.at.errorf("partition %q is one too many: an MBR holds four primary partitions, "+
+				"or three and the extended one that holds the logical ones", p.name)
+		}
+	}
+	return nil
+}

@@ -5,15 +5,16 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// profileBookworm is the mke2fs.conf of ours. The features are those that
+// mke2fsConf is the mke2fs.conf of ours. The features are those that
 // bookworm's GRUB (2.06) and kernel (6.1), and older ones, can read: nothing
 // that later e2fsprogs turn on (metadata_csum_seed, orphan_file). One block
 // size whatever the size, so that sizes can be computed. The types named
 // by size change nothing: mke2fs picks one and warns when it is not there.
-const profileBookworm = `[defaults]
+const mke2fsConf = `[defaults]
 	base_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
 	default_mntopts = acl,user_xattr
 	enable_periodic_fsck = 0
@@ -51,7 +52,7 @@ const profileBookworm = `[defaults]
 // caller removes, and returns its path for Mke2fs.Profile.
 func WriteMke2fsProfile(dir string) (string, error) {
 	path := filepath.Join(dir, "mke2fs.conf")
-	if err := os.WriteFile(path, []byte(profileBookworm), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(mke2fsConf), 0o644); err != nil {
 		return "", fmt.Errorf("mke2fs profile: %w", err)
 	}
 	return path, nil
@@ -89,6 +90,9 @@ func Mke2fsCommand(fs FSPlan, m Mke2fs) (args, env []string) {
 		extended += "," + user
 	}
 	features, rest := joined(rest, 'O')
+	if fs.Profile == profileOld && fs.FSType == "ext4" {
+		features = strings.TrimSuffix("^metadata_csum,^64bit,"+features, ",")
+	}
 	args = []string{"-q", "-F", "-t", fs.FSType, "-L", fs.Label, "-U", fs.UUID, "-E", extended}
 	if fs.MountPoint != "" {
 		args = append(args, "-M", fs.MountPoint)

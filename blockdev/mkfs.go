@@ -3,33 +3,31 @@ package blockdev
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/lithify/lithify/blockdev/fat"
 )
 
-// Mkfs is a file system.
+// Mkfs is a file system, or swap space.
 type Mkfs struct {
 	vertex
-	FSType   string // ext2, ext3, ext4; filled in by Graph for the root when not given
-	Label    string // filled in by Graph when not given
-	UUID     string // given, or set by Identify
-	HashSeed string // a UUID; of ext directories, set by Identify
-	Options  []string
+	FSType     string // filled in by Graph for the root when not given; "fat" has become "vfat"
+	Label      string // filled in by Graph when not given
+	UUID       string // given, or set by Identify; of vfat as blkid has it: ABCD-1234
+	HashSeed   string // a UUID; of ext directories, set by Identify
+	Options    []string
+	Subvolumes []string // of btrfs: those of the configuration, then those that only mounts name
 
+	profile    string // of features, set by Graph
 	ownOptions bool   // the configuration has opts
 	ownUUID    string // the configuration's
 }
 
 // fsTypes lists the file systems; max is the longest label in bytes.
-var fsTypes = map[string]struct {
-	max int
-	yet bool
-}{
-	"ext2": {16, true}, "ext3": {16, true}, "ext4": {16, true},
-	"xfs": {12, false}, "vfat": {11, false}, "fat": {11, false}, "swap": {16, false},
-	"btrfs": {255, false},
+var fsTypes = map[string]struct{ max int }{
+	"ext2": {16}, "ext3": {16}, "ext4": {16}, "xfs": {12}, "vfat": {11}, "fat": {11}, "swap": {16}, "btrfs": {255},
 }
 
 func fsTypeNames() []string {
@@ -44,42 +42,64 @@ func mkfsKind() nodeKind {
 	return nodeKind{name: "mkfs", level: 2, decode: decodeMkfs}
 }
 
-var uuidGrammar = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-
 func decodeMkfs(e entry) ([]Node, error) {
 	if err := e.needBase(); err != nil {
 		return nil, err
 	}
 	f := fields{e: e}
 	n := &Mkfs{
-		vertex:  e.vertex(),
-		FSType:  f.text("type"),
-		Label:   f.text("label"),
-		ownUUID: strings.ToLower(f.text("uuid")),
-		Options: f.words("opts"),
+		vertex:     e.vertex(),
+		FSType:     f.text("type"),
+		Label:      f.text("label"),
+		Options:    f.words("opts"),
+		Subvolumes: f.subvolumes("subvolumes"),
 	}
-	n.UUID, n.ownOptions = n.ownUUID, e.v.get("opts") != nil
-	if err := f.done("name", "base", "type", "label", "opts", "uuid"); err != nil {
+	uuid := f.text("uuid")
+	n.ownOptions = e.v.get("opts") != nil
+	if err := f.done("name", "base", "type", "label", "opts", "uuid", "subvolumes"); err != nil {
 		return nil, err
 	}
-	if n.UUID != "" && !uuidGrammar.MatchString(n.UUID) {
-		return nil, f.place("uuid").errorf("found %q; a UUID is wanted, such as 6d4c1b8e-3f0a-4c55-9d1b-0a4f5e2c7d11", n.UUID)
+	if err := n.setType(f.place("type")); err != nil {
+		return nil, err
 	}
-	if n.FSType != "" {
-		if err := checkFSType(n.FSType, f.place("type")); err != nil {
-			return nil, err
+	return []Node{n}, n.setUUID(uuid, f.place("uuid"))
+}
+
+func (n *Mkfs) setType(at place) error {
+	if n.FSType == "" {
+		return nil
+	}
+	if err := checkFSType(n.FSType, at); err != nil {
+		return err
+	}
+	if n.FSType == "fat" { // the kernel knows it as vfat only
+		n.FSType = "vfat"
+	}
+	return nil
+}
+
+func (n *Mkfs) setUUID(s string, at place) error {
+	if s == "" {
+		return nil
+	}
+	if n.FSType == "vfat" {
+		id, err := fat.ParseID(s)
+		if err != nil {
+			return at.errorf("%v", err)
 		}
+		n.ownUUID = fat.FormatID(id)
+		return nil
 	}
-	return []Node{n}, nil
+	n.ownUUID = strings.ToLower(s)
+	if !guidGrammar.MatchString(n.ownUUID) {
+		return at.errorf("found %q; a UUID is wanted, such as 6d4c1b8e-3f0a-4c55-9d1b-0a4f5e2c7d11", s)
+	}
+	return nil
 }
 
 func checkFSType(t string, at place) error {
-	known, ok := fsTypes[t]
-	switch {
-	case !ok:
+	if _, ok := fsTypes[t]; !ok {
 		return at.errorf("unknown file system %q; %s", t, allowed(t, fsTypeNames()))
-	case !known.yet:
-		return at.notYet("file system %q", t)
 	}
 	return nil
 }
@@ -89,6 +109,9 @@ func (n *Mkfs) checkLabel() error {
 	limit := fsTypes[n.FSType].max
 	if n.Label == "" {
 		n.Label = shorten(n.name, limit)
+	}
+	if n.FSType == "vfat" {
+		n.Label = strings.ToUpper(n.Label)
 	}
 	if len(n.Label) > limit {
 		return &ConfigError{Path: n.at.path, Line: n.at.line, Text: "label " + strconv.Quote(n.Label) +
@@ -120,4 +143,44 @@ func extRootOptions(fsType string, d Defaults) []string {
 		o = append(o, "-i", "4096", "-J", "size="+strconv.Itoa(d.JournalMiB))
 	}
 	return slices.Concat(o, d.RootOptions)
+}
+
+// fsModel knows what a kind of file system costs. Sizes are bytes.
+type fsModel interface {
+	// least is the smallest size that may hold the plan's content. Below it
+	// nothing works; at it things may still turn out to be too tight.
+	least(f *FSPlan) (int64, error)
+	// wants is a size in which the content surely fits with room free.
+	wants(f *FSPlan, room int64) (int64, error)
+	// settle fills in what follows from the size.
+	settle(f *FSPlan)
+}
+
+func (f *FSPlan) model() fsModel {
+	switch f.FSType {
+	case "xfs":
+		return xfsModel{}
+	case "btrfs":
+		return btrfsModel{}
+	case "vfat":
+		return fatModel{}
+	case "swap":
+		return swapModel{}
+	}
+	return extModel{}
+}
+
+// checkOptions finds mistakes in opts before anything is built, where they can
+// be known.
+func (n *Mkfs) checkOptions() error {
+	if n.FSType == "vfat" {
+		var o fat.Options
+		if err := fat.ParseOptions(n.Options, &o); err != nil {
+			return n.at.errorf("opts: %v", err)
+		}
+	}
+	if n.FSType == "swap" && len(n.Options) > 0 {
+		return n.at.errorf("opts %q: swap takes none", n.Options)
+	}
+	return nil
 }

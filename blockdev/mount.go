@@ -9,8 +9,12 @@ import (
 // Mount puts a file system into the tree.
 type Mount struct {
 	vertex
-	MountPoint string // absolute and clean
+	MountPoint string // absolute and clean; NoMountPoint for swap
+	Subvolume  string // of a btrfs, relative and clean; "" for the file system as a whole
 }
+
+// NoMountPoint stands for a mount point in fstab where there is none (swap).
+const NoMountPoint = "none"
 
 func mountKind() nodeKind {
 	return nodeKind{name: "mount", level: 3, decode: decodeMount}
@@ -22,8 +26,8 @@ func decodeMount(e entry) ([]Node, error) {
 	}
 	f := fields{e: e}
 	f.require("mount_point")
-	mp := f.text("mount_point")
-	if err := f.done("name", "base", "mount_point"); err != nil {
+	mp, sub := f.text("mount_point"), f.subvolume("subvolume")
+	if err := f.done("name", "base", "mount_point", "subvolume"); err != nil {
 		return nil, err
 	}
 	at := f.place("mount_point")
@@ -36,7 +40,7 @@ func decodeMount(e entry) ([]Node, error) {
 		return nil, at.errorf("mount point %q leads out of the tree by ..", mp)
 	}
 	// A path without a leading slash has always meant the root.
-	return []Node{&Mount{vertex: e.vertex(), MountPoint: path.Clean("/" + mp)}}, nil
+	return []Node{&Mount{vertex: e.vertex(), MountPoint: path.Clean("/" + mp), Subvolume: sub}}, nil
 }
 
 // compareMountPoints orders by path components, so that /var comes before

@@ -9,9 +9,10 @@ import (
 // depending on the one before it.
 type Partitioning struct {
 	Base       string // the disk
-	Label      string // the kind of table: mbr
+	Label      string // the kind of table: mbr or gpt
 	Align      int64  // bytes; where partitions may start
-	DiskID     uint32 // set by Identify
+	DiskID     uint32 // of an MBR, set by Identify
+	DiskGUID   string // of a GPT, set by Identify
 	Partitions []*Partition
 }
 
@@ -21,8 +22,14 @@ type Partition struct {
 	Table   *Partitioning
 	Size    Size // a percentage is of what is free where its turn comes
 	Type    byte // of an MBR
-	Boot    bool // active
-	Primary bool // else logical
+	Boot    bool // active, in an MBR
+	Primary bool // else logical, in an MBR
+
+	TypeGUID   string // of a GPT; GUIDs are in lower case
+	UUID       string // of a GPT: the partition's own, given or set by Identify
+	Attributes uint64 // of a GPT
+
+	ownUUID string // the configuration's
 }
 
 func partitioningKind() nodeKind {
@@ -42,11 +49,7 @@ func decodePartitioning(e entry) ([]Node, error) {
 	if err := f.done("name", "base", "label", "align", "partitions"); err != nil {
 		return nil, err
 	}
-	switch t.Label {
-	case "mbr":
-	case "gpt":
-		return nil, f.place("label").notYet(`partition label "gpt"`)
-	default:
+	if t.Label != "mbr" && t.Label != "gpt" {
 		return nil, f.place("label").errorf("unknown label %q; %s", t.Label, allowed(t.Label, []string{"mbr", "gpt"}))
 	}
 	// Partitions counts in sectors, and the table itself needs one.
@@ -69,6 +72,9 @@ func (t *Partitioning) decode(e entry) ([]Node, error) {
 		t.Partitions = append(t.Partitions, p)
 		nodes = append(nodes, p)
 	}
+	if t.Label == "gpt" {
+		return nodes, t.checkCount()
+	}
 	return nodes, t.checkOrder()
 }
 
@@ -79,17 +85,15 @@ func (t *Partitioning) partition(e entry, it item) (*Partition, error) {
 		vertex: vertex{name: it.name, bases: []string{t.Base}, at: it.at},
 		Table:  t,
 		Size:   f.relative("size"),
-		Type:   0x83,
 	}
-	if s, ok := f.scalar("type"); ok {
-		n, err := strconv.ParseUint(strings.TrimPrefix(strings.ToLower(s), "0x"), 16, 8)
-		if err != nil || n == 0 {
-			f.fail(f.place("type").errorf("found %q; an MBR type is wanted in hexadecimal, 0x01 to 0xff, such as 0x83", s))
-		}
-		p.Type = byte(n)
+	keys := []string{"name", "base", "size", "type", "flags"}
+	if t.Label == "gpt" {
+		p.gptFields(&f)
+		keys = append(keys, "uuid", "attributes")
+	} else {
+		p.mbrFields(&f)
 	}
-	p.flags(&f)
-	if err := f.done("name", "base", "size", "type", "flags"); err != nil {
+	if err := f.done(keys...); err != nil {
 		return nil, err
 	}
 	if !p.Size.Relative && p.Size.Bytes < 512 {
@@ -98,7 +102,15 @@ func (t *Partitioning) partition(e entry, it item) (*Partition, error) {
 	return p, nil
 }
 
-func (p *Partition) flags(f *fields) {
+func (p *Partition) mbrFields(f *fields) {
+	p.Type = 0x83
+	if s, ok := f.scalar("type"); ok {
+		n, err := strconv.ParseUint(strings.TrimPrefix(strings.ToLower(s), "0x"), 16, 8)
+		if err != nil || n == 0 {
+			f.fail(f.place("type").errorf("found %q; an MBR type is wanted in hexadecimal, 0x01 to 0xff, such as 0x83", s))
+		}
+		p.Type = byte(n)
+	}
 	for _, w := range f.words("flags") {
 		switch w {
 		case "boot":
@@ -111,22 +123,25 @@ func (p *Partition) flags(f *fields) {
 	}
 }
 
-// checkOrder: an MBR has four slots; the extended partition takes one, reaches
-// to the end of the disk, and so must come last.
-func (t *Partitioning) checkOrder() error {
-	slots, logical := 0, false
-	for _, p := range t.Partitions {
-		switch {
-		case p.Primary && logical:
-			return p.at.errorf("partition %q is primary after a logical one; primary ones come first", p.name)
-		case p.Primary || !logical:
-			slots++
-		}
-		logical = !p.Primary
-		if slots > 4 {
-			return p.at.errorf("partition %q is one too many: an MBR holds four primary partitions, "+
-				"or three and the extended one that holds the logical ones", p.name)
-		}
+// place lays the partitions out on a disk of so many bytes. Partitions with a
+// percentage get more on a larger disk, never less.
+func (t *Partitioning) place(disk, sectorSize int64) ([]PartitionPlan, error) {
+	if t.Label == "gpt" {
+		return placeGPT(t, disk, sectorSize)
 	}
-	return nil
+	return placeMBR(t, disk)
+}
+
+// most is the largest disk, in bytes, that a table can describe or that is
+// looked at.
+func (t *Partitioning) most() int64 {
+	if t.Label == "gpt" {
+		return 8 << 50
+	}
+	return 2 << 40
+}
+
+// esp says whether firmware reads the partition as its own.
+func (p *Partition) esp() bool {
+	return p.TypeGUID == espGUID || p.Table.Label == "mbr" && p.Type == 0xef
 }

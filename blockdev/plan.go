@@ -4,7 +4,8 @@ package blockdev
 // end, the boot code and hooks need. Sizes and offsets are bytes.
 type Plan struct {
 	Disks       []DiskPlan `json:"disks"`
-	FileSystems []FSPlan   `json:"filesystems"` // in mount order, then those without a mount
+	FileSystems []FSPlan   `json:"filesystems"` // in the order of their first mounts, then those without one
+	Mounts      []FSMount  `json:"mounts"`      // parents before children
 	Fstab       string     `json:"fstab"`
 	Grown       bool       `json:"grown,omitempty"` // computed sizes are larger, after a first try ran full
 }
@@ -16,12 +17,13 @@ type DiskPlan struct {
 	Size       int64           `json:"size"`
 	Explicit   bool            `json:"explicit"` // the user gave the size: final
 	SectorSize int             `json:"sector_size"`
-	Label      string          `json:"label,omitempty"` // "mbr"; "" without a partition table
-	DiskID     uint32          `json:"disk_id,omitempty"`
+	Label      string          `json:"label,omitempty"`      // "mbr", "gpt"; "" without a partition table
+	DiskID     uint32          `json:"disk_id,omitempty"`    // mbr
+	DiskGUID   string          `json:"disk_guid,omitempty"`  // gpt
 	Partitions []PartitionPlan `json:"partitions,omitempty"` // in order of their numbers' making
 }
 
-// Partition roles in an MBR.
+// Partition roles. A GPT knows only primary ones.
 const (
 	RolePrimary  = "primary"
 	RoleExtended = "extended" // holds the logical ones; it has no node
@@ -35,9 +37,14 @@ type PartitionPlan struct {
 	Role   string `json:"role"`
 	Start  int64  `json:"start"`
 	Size   int64  `json:"size"`
-	Type   byte   `json:"type"`
-	Boot   bool   `json:"boot,omitempty"`
-	EBR    int64  `json:"ebr,omitempty"` // where a logical one's own table is
+	Type   byte   `json:"type,omitempty"` // mbr
+	Boot   bool   `json:"boot,omitempty"` // mbr
+	EBR    int64  `json:"ebr,omitempty"`  // mbr: where a logical one's own table is
+
+	TypeGUID   string `json:"type_guid,omitempty"` // gpt; GUIDs are in lower case
+	GUID       string `json:"guid,omitempty"`
+	Name       string `json:"name,omitempty"`
+	Attributes uint64 `json:"attributes,omitempty"`
 }
 
 // FSPlan is one file system: Size bytes at Offset of its disk.
@@ -55,8 +62,42 @@ type FSPlan struct {
 	HashSeed      string   `json:"hash_seed,omitempty"`
 	Options       []string `json:"options,omitempty"`
 	BytesPerInode int64    `json:"bytes_per_inode,omitempty"` // 0: the options say
-	MountPoint    string   `json:"mount_point,omitempty"`     // "" when it is not mounted
+	MountPoint    string   `json:"mount_point,omitempty"`     // of its first mount; "" when it is not mounted
+	Subvolumes    []string `json:"subvolumes,omitempty"`      // of btrfs, in the order of the configuration
+	Profile       string   `json:"profile,omitempty"`         // of features: what the target's release can read
+	ESP           bool     `json:"esp,omitempty"`             // firmware reads it
 	Content       Content  `json:"content"`
+}
+
+// FSMount is a file system, or one subvolume of it, at its place in the tree.
+type FSMount struct {
+	Node       string `json:"node"` // the mkfs node
+	MountPoint string `json:"mount_point"`
+	Subvolume  string `json:"subvolume,omitempty"`
+}
+
+// Partition returns the plan of a partition's node and its disk's, nil when there
+// is none.
+func (p *Plan) Partition(node string) (*PartitionPlan, *DiskPlan) {
+	for i := range p.Disks {
+		for k := range p.Disks[i].Partitions {
+			if pp := &p.Disks[i].Partitions[k]; pp.Node == node && node != "" {
+				return pp, &p.Disks[i]
+			}
+		}
+	}
+	return nil, nil
+}
+
+// MountsOf returns the mounts of one file system, parents before children.
+func (p *Plan) MountsOf(node string) []FSMount {
+	var all []FSMount
+	for _, m := range p.Mounts {
+		if m.Node == node {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 // Disk returns the plan of a disk node, nil when there is none.
@@ -72,9 +113,19 @@ func (p *Plan) Disk(node string) *DiskPlan {
 // FileSystem returns the plan of the file system at a mount point, nil when
 // there is none.
 func (p *Plan) FileSystem(mountPoint string) *FSPlan {
+	for _, m := range p.Mounts {
+		if m.MountPoint == mountPoint {
+			return p.MadeBy(m.Node)
+		}
+	}
+	return nil
+}
+
+// MadeBy returns the plan of a mkfs node, nil when there is none.
+func (p *Plan) MadeBy(node string) *FSPlan {
 	for i := range p.FileSystems {
-		if f := &p.FileSystems[i]; f.MountPoint == mountPoint && mountPoint != "" {
-			return f
+		if p.FileSystems[i].Node == node {
+			return &p.FileSystems[i]
 		}
 	}
 	return nil
@@ -92,7 +143,7 @@ type Content struct {
 
 // Request is what the user says about sizes.
 type Request struct {
-	ImageSize int64   // bytes of every disk without a size of its own; 0: computed
+	ImageSize int64   // bytes of the disk of / where it has no size of its own; 0: computed
 	ExtraSize int64   // bytes free on the file system at /; 0: FreeRoom
 	FreeRoom  float64 // free room of a computed file system as a share of its content; 0: two thirds
 	Grow      bool    // computed sizes by half larger, after a *NoSpaceError

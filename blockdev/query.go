@@ -17,7 +17,11 @@ func (g *Graph) orderMounts() error {
 	for _, n := range g.config {
 		switch n := n.(type) {
 		case *Mount:
-			if i := slices.IndexFunc(g.mounts, func(m *Mount) bool { return m.MountPoint == n.MountPoint }); i >= 0 {
+			if m, ok := g.byName[n.base()].(*Mkfs); ok && m.FSType == "swap" {
+				n.MountPoint = NoMountPoint
+			}
+			i := slices.IndexFunc(g.mounts, func(m *Mount) bool { return m.MountPoint == n.MountPoint })
+			if i >= 0 && n.MountPoint != NoMountPoint {
 				return n.at.errorf("mount point %s is used twice: by %q and %q", n.MountPoint, g.mounts[i].name, n.name)
 			}
 			g.mounts = append(g.mounts, n)
@@ -28,18 +32,24 @@ func (g *Graph) orderMounts() error {
 			g.fstabs[n.base()] = n
 		}
 	}
-	slices.SortFunc(g.mounts, func(a, b *Mount) int { return compareMountPoints(a.MountPoint, b.MountPoint) })
+	slices.SortStableFunc(g.mounts, func(a, b *Mount) int {
+		if none := a.MountPoint == NoMountPoint; none != (b.MountPoint == NoMountPoint) {
+			return map[bool]int{true: 1, false: -1}[none]
+		}
+		return compareMountPoints(a.MountPoint, b.MountPoint)
+	})
 	return nil
 }
 
-// Mounts returns the mounts in mount order: parents before children.
+// Mounts returns the mounts in mount order: parents before children, swap last.
 func (g *Graph) Mounts() []*Mount { return slices.Clone(g.mounts) }
 
-// MountPoints returns all mount points in the order of the configuration.
+// MountPoints returns all mount points in the order of the configuration; swap
+// has none.
 func (g *Graph) MountPoints() []string {
 	var mps []string
 	for _, n := range g.config {
-		if m, ok := n.(*Mount); ok {
+		if m, ok := n.(*Mount); ok && m.MountPoint != NoMountPoint {
 			mps = append(mps, m.MountPoint)
 		}
 	}
@@ -72,7 +82,9 @@ func (g *Graph) Table(disk string) *Partitioning {
 func (g *Graph) FileSystems() []*Mkfs {
 	var all []*Mkfs
 	for _, m := range g.mounts {
-		all = append(all, g.fileSystem(m))
+		if f := g.fileSystem(m); m.MountPoint != NoMountPoint && !slices.Contains(all, f) {
+			all = append(all, f)
+		}
 	}
 	for _, n := range g.config {
 		if f, ok := n.(*Mkfs); ok && !slices.Contains(all, f) {
@@ -97,14 +109,16 @@ func (g *Graph) at(mountPoint string) *Mkfs {
 	return nil
 }
 
-// mountPoint returns where a file system is mounted, "" when it is not.
-func (g *Graph) mountPoint(f *Mkfs) string {
+// mountsOf returns the mounts of a file system, parents before children; none
+// for swap.
+func (g *Graph) mountsOf(f *Mkfs) []FSMount {
+	var all []FSMount
 	for _, m := range g.mounts {
-		if m.base() == f.name {
-			return m.MountPoint
+		if m.base() == f.name && m.MountPoint != NoMountPoint {
+			all = append(all, FSMount{Node: f.name, MountPoint: m.MountPoint, Subvolume: m.Subvolume})
 		}
 	}
-	return ""
+	return all
 }
 
 // disk returns the disk that a node stands on.
@@ -136,6 +150,15 @@ func (g *Graph) RootDisk() (*LocalLoop, error) {
 		return nil, err
 	}
 	return g.disk(r), nil
+}
+
+// first is the disk that what is said of "the image" is for: that of /, or the
+// first one of the configuration.
+func (g *Graph) first() *LocalLoop {
+	if r := g.at("/"); r != nil {
+		return g.disk(r)
+	}
+	return g.Disks()[0]
 }
 
 // RootLabel returns the label of the file system at /, "" when there is none.

@@ -136,7 +136,7 @@ func (d *disk) image(p *blockdev.DiskPlan) (err error) {
 	if p.Label == "" {
 		return nil
 	}
-	return blockdev.WriteMBR(f, *p)
+	return blockdev.WriteTable(f, *p)
 }
 
 // undo is a stack of what to take back. Each entry is pushed right after its

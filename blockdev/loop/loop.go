@@ -139,10 +139,8 @@ func (d *disk) image(p *blockdev.DiskPlan) error {
 	}
 	// Loop devices hold the file themselves.
 	defer f.Close()
-	if p.Label == "mbr" {
-		if err := blockdev.WriteMBR(f, *p); err != nil {
-			return err
-		}
+	if err := blockdev.WriteTable(f, *p); err != nil {
+		return err
 	}
 	if err := d.attach(p.Node, f, 0, p.Size, p.SectorSize); err != nil {
 		return err

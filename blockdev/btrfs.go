@@ -1,0 +1,54 @@
+package blockdev
+
+import "strings"
+
+// btrfsModel is the fsModel of btrfs. Metadata is kept twice, in chunks of up to
+// 256 MiB, and each file has several items in it.
+type btrfsModel struct{}
+
+const btrfsSmallest = 109 * mib // what mkfs.btrfs wants for separate data and metadata chunks, kept twice
+
+func (btrfsModel) settle(*FSPlan) {}
+
+func (btrfsModel) least(f *FSPlan) (int64, error) {
+	// Files of up to 2 KiB lie in the metadata.
+	return max(btrfsSmallest, f.Content.Bytes-f.Content.Inodes*blockSize), nil
+}
+
+func (btrfsModel) wants(f *FSPlan, room int64) (int64, error) {
+	need := f.Content.Bytes + room
+	need += need/16 + f.Content.Inodes*6*kib + 80*mib // checksums; items, twice; system chunks
+	need += 2 * min(256*mib, need/8)                  // a metadata chunk more than is in use
+	return max(btrfsSmallest+16*mib, need), nil
+}
+
+// Btrfs is what the command line of mkfs.btrfs needs beside the plan.
+type Btrfs struct {
+	Target     string   // a device, or a file of the file system's size
+	Tree       string   // fill it from this folder (--rootdir); "" leaves it empty
+	Subvolumes []string // folders of Tree that become subvolumes (--subvol, from 6.12 on)
+	Version    [2]int   // of mkfs.btrfs, such as 6, 2
+}
+
+// BtrfsCommand returns the arguments of mkfs.btrfs. What newer versions turn on
+// and bookworm's GRUB and kernel cannot read stays off; the user's options come
+// last.
+func BtrfsCommand(fs FSPlan, b Btrfs) []string {
+	args := []string{"-q", "-f", "-K", "-L", fs.Label, "-U", fs.UUID, "--sectorsize", "4096", "--nodesize", "16384"}
+	features := []string{"no-holes", "free-space-tree"}
+	if fs.Profile == profileOld {
+		features = []string{"^no-holes", "^free-space-tree"}
+	}
+	if b.Version[0] > 6 || b.Version[0] == 6 && b.Version[1] >= 7 {
+		features = append(features, "^block-group-tree", "^raid-stripe-tree", "^squota")
+	}
+	args = append(args, "-O", strings.Join(features, ","))
+	if b.Tree != "" {
+		args = append(args, "--rootdir", b.Tree)
+	}
+	for _, s := range b.Subvolumes {
+		args = append(args, "--subvol", s)
+	}
+	args = append(args, fs.Options...)
+	return append(args, b.Target)
+}
