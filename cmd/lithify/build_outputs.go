@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/lithify/lithify/convert"
-	"github.com/lithify/lithify/oci"
 )
 
 // lookForOutputs finds out whether every output is there already, made of the
@@ -126,20 +125,6 @@ func (j *job) writeFile(ctx context.Context, out *output, f convert.Format) erro
 		return convert.Qcow2(ctx, out.File(), src, o)
 	}
 	return convert.Raw(ctx, out.File(), src, o)
-}
-
-// pushImage makes an image of the tree and pushes it to the registry.
-func (j *job) pushImage(ctx context.Context, i int) error {
-	image, err := j.store.Image(ctx, j.result.Layer, oci.ImageConfig{Architecture: j.o.Arch})
-	if err != nil {
-		return err
-	}
-	digest, err := image.Push(ctx, j.o.DockerTarget, oci.PushOptions{})
-	if err = errors.Join(err, image.Remove()); err != nil {
-		return err
-	}
-	j.files[i] = OutputFile{Path: j.o.DockerTarget, Format: "docker", Digest: digest}
-	return nil
 }
 
 // publish gives the outputs their names.

@@ -239,7 +239,9 @@ func checkElements(o *Options) error {
 func checkFormats(o *Options) error {
 	docker, qcow2 := slices.Contains(o.Formats, "docker"), slices.Contains(o.Formats, "qcow2")
 	if docker && o.DockerTarget == "" {
-		return usagef("format docker needs --docker-target HOST/REPO:TAG, the place to push to")
+		if err := defaultDockerTarget(o); err != nil {
+			return err
+		}
 	}
 	if !docker && o.DockerTarget != "" {
 		o.warnf("a docker target has no effect without -t docker")

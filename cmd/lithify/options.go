@@ -27,7 +27,7 @@ type Options struct {
 	QemuImgOptions map[string]string
 	Checksums      []string // of "md5", "sha256"
 	Overwrite      bool     // replace old outputs instead of keeping them under a dated name
-	DockerTarget   string   // HOST/REPO:TAG; set when Formats has docker
+	DockerTarget   string   // as oci.ParseTarget reads it; set when Formats has docker
 
 	ImageSize         int64  // zero: computed from the content
 	ImageExtraSize    int64  // fixed room beside the content, when HasExtraSize

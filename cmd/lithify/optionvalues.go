@@ -126,14 +126,6 @@ func envChecksum(o *Options, where, v string) error {
 	return nil
 }
 
-func setDockerTarget(o *Options, where, v string) error {
-	if host, repo, ok := strings.Cut(v, "/"); !ok || host == "" || repo == "" {
-		return usagef("%s: %q is not of the form HOST/REPO:TAG", where, v)
-	}
-	o.DockerTarget = v
-	return nil
-}
-
 func setInstallType(o *Options, where, v string) error {
 	if v != "source" && v != "package" {
 		return usagef("%s: unknown install type %q%s; allowed are source and package", where, v,

@@ -101,6 +101,8 @@ func openTree(tree, at string) (string, error) {
 	}
 	switch kind {
 	case "tar":
+		return at, hostRun("tar", "--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-C", at, "-xpf", path)
+	case "flat": // an image's: ACLs are attributes there, which --acls would undo
 		return at, hostRun("tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-C", at, "-xpf", path)
 	case "raw":
 		return at, mountDisk(path, at)
@@ -108,18 +110,25 @@ func openTree(tree, at string) (string, error) {
 	return "", fmt.Errorf("unknown kind of tree %q", tree)
 }
 
-// mountDisk mounts the first partition, and the second, where there is one, at
-// /var; a disk without partitions is one file system.
-func mountDisk(path, at string) error {
-	parts, err := partitions(path)
-	if err != nil {
-		return err
-	}
-	if len(parts) == 0 {
-		return hostRun("mount", "-o", "ro,noload,loop", path, at)
-	}
-	for i, p := range parts {
-		if err := hostRun("mount", "-o", p.mountOptions(), path, at+[]string{"", "/var"}[i]); err != nil {
+// mountDisk mounts the first partition of some disks, parted by colons, and the
+// second, where there is one, at /var; a disk without partitions is one file
+// system.
+func mountDisk(paths, at string) error {
+	points := []string{at, at + "/var"}
+	for _, path := range strings.Split(paths, ":") {
+		parts, err := partitions(path)
+		if err != nil {
+			return err
+		}
+		if len(parts) == 0 {
+			err = hostRun("mount", "-o", "ro,noload,loop", path, points[0])
+			points = points[1:]
+		}
+		for _, p := range parts {
+			err = errors.Join(err, hostRun("mount", "-o", p.mountOptions(), path, points[0]))
+			points = points[1:]
+		}
+		if err != nil {
 			return err
 		}
 	}
