@@ -48,11 +48,14 @@ func TestLookup(t *testing.T) {
 		!strings.HasPrefix(err.Error(), "not supported yet: ") {
 		t.Errorf("vhdx: got %v", err)
 	}
+	if _, err := convert.Lookup("aci"); err == nil || !strings.Contains(err.Error(), "rkt ended in 2020; use docker or tar") {
+		t.Errorf("aci: got %v", err)
+	}
 	for typed, want := range map[string]string{
-		"qcow":   `unknown format "qcow" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, docker`,
-		"QCOW2":  `unknown format "QCOW2" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, docker`,
-		"banana": `unknown format "banana"; allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, docker`,
-		"":       `unknown format ""; allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, docker`,
+		"qcow":   `unknown format "qcow" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, squashfs, docker`,
+		"QCOW2":  `unknown format "QCOW2" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, squashfs, docker`,
+		"banana": `unknown format "banana"; allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, squashfs, docker`,
+		"":       `unknown format ""; allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, squashfs, docker`,
 	} {
 		if _, err := convert.Lookup(typed); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", typed, err, want)
@@ -97,6 +100,7 @@ func TestParseOptions(t *testing.T) {
 		{"qcow2", "compat=0.10,compression_type=zstd", "compat=0.10 cannot be had with compression_type=zstd; allowed: zlib"},
 		{"qcow2", "lazy_refcounts,compat=v2", "cannot be had with lazy_refcounts"},
 		{"qcow2", "preallocation=metadata", "not supported yet"},
+		{"squashfs", "comp=zst", `value "zst" is not supported; allowed: zstd, xz, gzip, lzo, lz4`},
 		{"raw", "cluster_size=64k", `option "cluster_size=64k" of format raw: raw takes no options`},
 	}
 	for _, c := range bad {
@@ -106,15 +110,57 @@ func TestParseOptions(t *testing.T) {
 	}
 }
 
+// TestParseAllOptions gives one list to several formats.
+func TestParseAllOptions(t *testing.T) {
+	asked := func(names ...string) (out []convert.Format) {
+		for _, n := range names {
+			out = append(out, format(t, n))
+		}
+		return out
+	}
+	for _, c := range []struct {
+		formats []convert.Format
+		options string
+		want    convert.FormatOptions
+	}{
+		{asked("raw"), "cluster_size=2M", convert.FormatOptions{}},
+		{asked("raw", "qcow2"), "cluster_size=2M", convert.FormatOptions{ClusterSize: 2 << 20}},
+		{asked("squashfs", "qcow2", "tar"), "comp=xz,compat=0.10",
+			convert.FormatOptions{SquashfsCompressor: "xz", Version2: true, Compression: convert.Zlib}},
+		{nil, "", convert.FormatOptions{}},
+	} {
+		if got, err := convert.ParseAllOptions(c.formats, c.options); err != nil || got != c.want {
+			t.Errorf("%q: got %+v, %v", c.options, got, err)
+		}
+	}
+	for options, want := range map[string]string{
+		"clustersize=2M":              `option "clustersize=2M": unknown option (did you mean "cluster_size"?); allowed: `,
+		"cluster_size=3M":             `option "cluster_size=3M" of format qcow2: value "3M"`,
+		"compat=v2,lazy_refcounts=on": `options "compat=v2,lazy_refcounts=on" of format qcow2: compat=0.10 cannot`,
+	} {
+		if got, err := convert.ParseAllOptions(asked("tar", "qcow2"), options); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %+v, %v", options, got, err)
+		}
+	}
+}
+
 func FuzzParseOptions(f *testing.F) {
 	for _, s := range []string{"", "compression_type=zlib,cluster_size=64k", "cluster_size=0x1.5M", "lazy_refcounts", "=,=", "cluster_size=.k"} {
 		f.Add("qcow2", s)
 	}
+	f.Add("squashfs", "comp=xz,compat=v2")
 	f.Fuzz(func(t *testing.T, format, s string) {
 		o, err := convert.ParseOptions(format, s)
 		n := o.ClusterSize
 		if err == nil && n != 0 && (n < 512 || n > 2<<20 || n&(n-1) != 0) {
 			t.Errorf("%q gives clusters of %d bytes", s, n)
+		}
+		all, allErr := convert.ParseAllOptions(convert.Formats(), s)
+		if allErr == nil && all.Version2 && (all.LazyRefcounts || all.Compression != convert.Zlib) {
+			t.Errorf("%q gives %+v", s, all)
+		}
+		if c := all.SquashfsCompressor; strings.ContainsAny(c, " -,=") {
+			t.Errorf("%q gives the compressor %q", s, c)
 		}
 		if err != nil && o != (convert.FormatOptions{}) {
 			t.Errorf("%q gives %+v and %v", s, o, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sort"
 	"strings"
 )
 
@@ -44,6 +45,7 @@ var formats = []Format{
 	{Name: "vhd-fixed", Extension: "fixed.vhd", NeedsDisk: true, disk: VHDFixed},
 	{Name: "tar", Extension: "tar", tree: tarFile},
 	{Name: "tgz", Extension: "tgz", tree: Tgz},
+	{Name: "squashfs", Extension: "squash", Tools: []string{"mksquashfs"}, tree: Squashfs, options: squashfsOptions},
 	{Name: "docker"}, // an image in a registry: package oci makes it
 }
 
@@ -73,36 +75,48 @@ func tarFile(ctx context.Context, dst *os.File, root string, o TreeOptions) erro
 	return Tar(ctx, dst, root, o)
 }
 
-// later are formats that people know from diskimage-builder.
-var later = []string{"squashfs", "vhdx", "vmdk", "vdi", "aci"}
+// instead says what to use in place of formats that people know and that are
+// not made here, and why.
+var instead = map[string]string{
+	"aci":  "the App Container format has had no reader since rkt ended in 2020; use docker or tar",
+	"vhdx": "use vhd, or qcow2 and `qemu-img convert -O vhdx`",
+	"vmdk": "use qcow2 and `qemu-img convert -O vmdk`",
+	"vdi":  "use vhd, which VirtualBox reads, or qcow2 and `qemu-img convert -O vdi`",
+}
 
 // Formats lists what can be made, in the order in which help shows it.
 func Formats() []Format {
 	return append([]Format(nil), formats...)
 }
 
-// NotYetError says that a known format cannot be made yet.
+// NotYetError says that a known format is not made here.
 type NotYetError struct{ Name string }
 
 func (e *NotYetError) Error() string {
-	return fmt.Sprintf("not supported yet: format %q; allowed: %s", e.Name, allowedFormats())
+	why := instead[e.Name]
+	if why != "" {
+		why = ": " + why
+	}
+	return fmt.Sprintf("not supported yet: format %q%s; allowed: %s", e.Name, why, allowedFormats())
 }
 
-// Lookup gives the format of a name. For one that is known and not made yet
+// Lookup gives the format of a name. For one that is known and not made here
 // the error is a *NotYetError; else it names the nearest and all allowed ones.
 func Lookup(name string) (Format, error) {
-	names := append([]string(nil), later...)
+	var names []string
 	for _, f := range formats {
 		if f.Name == name {
 			return f, nil
 		}
 		names = append(names, f.Name)
 	}
-	for _, l := range later {
-		if l == name {
-			return Format{}, &NotYetError{Name: name}
-		}
+	if instead[name] != "" {
+		return Format{}, &NotYetError{Name: name}
 	}
+	for known := range instead {
+		names = append(names, known)
+	}
+	sort.Strings(names) // the nearest must not depend on a map's order
 	return Format{}, fmt.Errorf("unknown format %q%s; allowed: %s", name, didYouMean(name, names), allowedFormats())
 }
 

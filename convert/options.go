@@ -98,7 +98,8 @@ type TreeOptions struct {
 // TarOptions is the older name of TreeOptions.
 type TarOptions = TreeOptions
 
-// FormatOptions are what -o gives to `qemu-img convert`, as far as we have it.
+// FormatOptions are what -o gives to `qemu-img convert`, as far as we have it,
+// and the like for other formats. Each format looks at its own.
 type FormatOptions struct {
 	// Compression is the type of compressed clusters.
 	Compression Compression
@@ -110,6 +111,8 @@ type FormatOptions struct {
 	// Version2 makes a qcow2 image for QEMU before 1.1. It has neither lazy
 	// reference counts nor Zstd.
 	Version2 bool
+	// SquashfsCompressor is a compressor of mksquashfs; "" is zstd.
+	SquashfsCompressor string
 }
 
 // Compression is a compression type of qcow2.

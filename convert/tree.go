@@ -41,6 +41,9 @@ type walker struct {
 	root    string
 	exclude []string
 	found   func(*treeEntry) error
+	// left, when set, hears what is left out for its nature: the content of a
+	// folder, or a name with all below it.
+	left func(name string, content bool)
 }
 
 func checkPatterns(patterns []string) error {
@@ -77,6 +80,7 @@ func (w *walker) folder(rel string, parent uint64) error {
 	}
 	dev := st.Sys().(*syscall.Stat_t).Dev
 	if empty, err := keptEmpty(dir, rel, dev != parent); err != nil || empty {
+		w.leave(rel, true)
 		return err
 	}
 	list, err := os.ReadDir(dir)
@@ -85,7 +89,11 @@ func (w *walker) folder(rel string, parent uint64) error {
 	}
 	for _, d := range list {
 		name := path.Join(rel, d.Name())
-		if w.excluded(name) || d.Name() == "lost+found" && d.IsDir() && dev != parent {
+		if w.excluded(name) {
+			continue
+		}
+		if d.Name() == "lost+found" && d.IsDir() && dev != parent {
+			w.leave(name, false)
 			continue
 		}
 		e := &treeEntry{path: filepath.Join(dir, d.Name()), name: "./" + name}
@@ -104,6 +112,12 @@ func (w *walker) folder(rel string, parent uint64) error {
 		}
 	}
 	return nil
+}
+
+func (w *walker) leave(name string, content bool) {
+	if w.left != nil {
+		w.left(name, content)
+	}
 }
 
 func (w *walker) excluded(name string) bool {

@@ -52,7 +52,7 @@ func hostMounts(t testing.TB) string {
 			}
 		}
 	}
-	return fmt.Sprintf("/proc/%d/task/%d/root%s", os.Getpid(), unix.Gettid(), root)
+	return threadPath(root)
 }
 
 // hostMountsKept is what of hostMounts belongs into every tree format.
@@ -64,4 +64,9 @@ func TestTarLeavesHostOut(t *testing.T) {
 	if names := run(t, "tar", "-tf", archive(t, "tar", root, convert.TreeOptions{})); names != hostMountsKept {
 		t.Errorf("got %q, want %q", names, hostMountsKept)
 	}
+}
+
+// threadPath is a path of this thread's mount namespace for everybody.
+func threadPath(path string) string {
+	return fmt.Sprintf("/proc/%d/task/%d/root%s", os.Getpid(), unix.Gettid(), path)
 }
