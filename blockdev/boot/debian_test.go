@@ -230,3 +230,55 @@ func equalsGrubBiosSetup(t *testing.T, tree, up, image string) {
 		same(t, got[26624*512:], want[26624*512:])
 	}
 }
+
+// realProbe is GRUB's own grub-probe over a file system in a file.
+const realProbe = `
+disk=$(losetup -f --show "$1")
+trap 'losetup -d $disk' EXIT
+for t in fs fs_uuid fs_label; do
+    "$2"/lib64/ld-linux-x86-64.so.2 --library-path "$2/lib/x86_64-linux-gnu:$2/usr/lib/x86_64-linux-gnu" "$2/usr/sbin/grub-probe" -d $disk -t $t
+done
+`
+
+// What is said of a file system is what GRUB's own tool says once it exists.
+func TestProbeEqualsGrubProbe(t *testing.T) {
+	tree := debianTree(t, "bookworm")
+	for _, f := range []FileSystem{
+		{Mount: "/", Type: "ext4", Label: "cloudimg-rootfs", UUID: rootUUID},
+		{Mount: "/", Type: "vfat", Label: "ESP", UUID: "ABCD-1234"},
+		{Mount: "/", Type: "xfs", Label: "var", UUID: rootUUID},
+		{Mount: "/", Type: "btrfs", Label: "home", UUID: rootUUID},
+	} {
+		t.Run(f.Type, func(t *testing.T) {
+			tool := map[string][]string{
+				"ext4": {"mke2fs", "-q", "-L", f.Label, "-U", f.UUID}, "vfat": {"mkfs.fat", "-n", f.Label, "-i", strings.Replace(f.UUID, "-", "", 1)},
+				"xfs": {"mkfs.xfs", "-q", "-L", f.Label, "-m", "uuid=" + f.UUID}, "btrfs": {"mkfs.btrfs", "-q", "-L", f.Label, "-U", f.UUID},
+			}[f.Type]
+			need(t, true, tool[0], "losetup")
+			image := filepath.Join(t.TempDir(), "fs")
+			if err := os.WriteFile(image, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(image, 512<<20); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(tool[0], append(tool[1:], image)...).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v: %s", tool[0], err, out)
+			}
+			want, err := exec.Command("sh", "-ec", realProbe, "probe", image, tree).CombinedOutput()
+			if err != nil {
+				t.Fatalf("grub-probe: %v: %s", err, want)
+			}
+			var got bytes.Buffer
+			for _, target := range []string{"fs", "fs_uuid", "fs_label"} {
+				err := Run(context.Background(), "grub-probe", Env{Layout: Layout{FileSystems: []FileSystem{f}}, Root: t.TempDir(), Stdout: &got, Stderr: &got}, []string{"-t", target, "/"})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got.String() != string(want) {
+				t.Errorf("%q, GRUB's own says %q", got.String(), want)
+			}
+		})
+	}
+}

@@ -24,6 +24,8 @@ type FileSystem struct {
 	Label string `json:"label"`
 	UUID  string `json:"uuid"` // as blkid prints it
 
+	Subvolume string `json:"subvolume"` // of a btrfs, what is mounted there; "" for the whole
+
 	Disk      int    `json:"disk"`      // place among the disks, 0 is what the BIOS boots
 	Table     string `json:"table"`     // "msdos", "gpt", or "" without partitions
 	DiskID    string `json:"disk_id"`   // msdos: 8 hex digits; gpt: the disk's GUID
@@ -136,9 +138,10 @@ func (f FileSystem) plain() error {
 	return fmt.Errorf("naming %q, which lies on %s, for GRUB: %w", f.Mount, f.Mapped, ErrNoDevice)
 }
 
-// relative is name as seen from the root of its own file system; "" for that
-// root itself, since scripts put "/" and a file name behind it.
+// relative is name as seen from the root of its own file system, for a btrfs
+// with the subvolume before it, as GRUB reads it; "" for that root itself, since
+// scripts put "/" and a file name behind it.
 func (f FileSystem) relative(name string) string {
 	mount := path.Clean(f.Mount)
-	return strings.TrimSuffix("/"+strings.TrimPrefix(strings.TrimPrefix(name, mount), "/"), "/")
+	return strings.TrimSuffix(path.Join("/", f.Subvolume, strings.TrimPrefix(name, mount)), "/")
 }

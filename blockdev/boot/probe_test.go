@@ -3,14 +3,11 @@ package boot
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/lithify/lithify/blockdev"
 )
 
 const rootUUID, bootUUID = "3f1c2d4e-0a1b-4c2d-8e3f-112233445566", "77777777-0a1b-4c2d-8e3f-112233445566"
@@ -167,46 +164,4 @@ func FuzzProbe(f *testing.F) {
 		var out bytes.Buffer
 		_ = Run(context.Background(), "grub-probe", Env{Layout: planned(), Root: root, Stdout: &out, Stderr: &out}, strings.Fields(line))
 	})
-}
-
-func TestLayoutOfGraph(t *testing.T) {
-	config, err := blockdev.Parse([]byte(`
-- local_loop: {name: other}
-- local_loop: {name: image0}
-- partitioning:
-    base: image0
-    label: mbr
-    partitions:
-    - {name: boot, flags: [boot, primary], size: 200MiB, mkfs: {type: ext4, label: BOOT, mount: {mount_point: /boot}}}
-    - {name: one, size: 10MiB, type: 0x82}
-    - {name: root, size: 100%, mkfs: {type: ext4, label: cloudimg-rootfs, mount: {mount_point: /}}}
-- mkfs: {name: data, base: other, type: ext3, mount: {mount_point: /data}}
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	graph, err := config.Graph(blockdev.Defaults{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	graph.Identify("seed")
-	layout := LayoutOf(graph)
-	text, err := json.Marshal(layout)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var again Layout
-	if err := json.Unmarshal(text, &again); err != nil {
-		t.Fatal(err)
-	}
-	for mount, drive := range map[string]string{"/": "hd0,msdos6", "/boot": "hd0,msdos1", "/data": "hd1"} {
-		f, err := again.at(mount)
-		if err != nil || f.drive() != drive || f.UUID == "" || f.Mapped != "" {
-			t.Errorf("%s: %+v, %v; want %s", mount, f, err, drive)
-		}
-	}
-	root, err := again.at("/")
-	if err != nil || root.Label != "cloudimg-rootfs" || root.Type != "ext4" || root.PartType != "83" || len(root.DiskID) != 8 {
-		t.Errorf("%+v, %v", root, err)
-	}
 }

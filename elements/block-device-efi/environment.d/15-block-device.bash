@@ -1,7 +1,7 @@
 # Power machines have no EFI.
 case "${ARCH:-}" in
     ppc*)
-        echo "block-device-efi does not go with architecture ${ARCH}: use block-device-gpt" >&2
+        echo "an EFI system partition does not go with architecture ${ARCH}: use block-device-gpt" >&2
         exit 1
         ;;
 esac
