@@ -35,14 +35,23 @@ type Btrfs struct {
 // last.
 func BtrfsCommand(fs FSPlan, b Btrfs) []string {
 	args := []string{"-q", "-f", "-K", "-L", fs.Label, "-U", fs.UUID, "--sectorsize", "4096", "--nodesize", "16384"}
-	features := []string{"no-holes", "free-space-tree"}
+	off := ""
 	if fs.Profile == profileOld {
-		features = []string{"^no-holes", "^free-space-tree"}
+		off = "^"
 	}
-	if b.Version[0] > 6 || b.Version[0] == 6 && b.Version[1] >= 7 {
-		features = append(features, "^block-group-tree", "^raid-stripe-tree", "^squota")
+	newer := func(major, minor int) bool {
+		return b.Version[0] > major || b.Version[0] == major && b.Version[1] >= minor
 	}
-	args = append(args, "-O", strings.Join(features, ","))
+	features := off + "no-holes,"
+	if newer(6, 3) { // -R became part of -O
+		features += off + "free-space-tree"
+	} else {
+		args = append(args, "-R", off+"free-space-tree")
+	}
+	if newer(6, 7) {
+		features += ",^block-group-tree"
+	}
+	args = append(args, "-O", strings.TrimSuffix(features, ","))
 	if b.Tree != "" {
 		args = append(args, "--rootdir", b.Tree)
 	}

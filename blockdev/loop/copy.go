@@ -28,6 +28,8 @@ type copier struct {
 	from, to string
 	leave    map[string]bool // folders in from whose content is another file system's
 	workers  int
+	plain    bool            // content, names and times alone, as of a vfat
+	exist    map[string]bool // folders in to that are there already: subvolumes
 
 	seen    map[inode]string // the first copy of a file with several names
 	links   [][2]string      // old name, new name
@@ -92,7 +94,7 @@ func (c *copier) work() {
 		if c.ctx.Err() != nil {
 			continue
 		}
-		if err := copyFile(j, buf); err != nil {
+		if err := c.copyFile(j, buf); err != nil {
 			c.fail(err)
 		}
 	}
@@ -134,7 +136,7 @@ func readNames(dir string) ([]string, error) {
 func (c *copier) entry(j job) error {
 	kind := j.st.Mode & unix.S_IFMT
 	if kind == unix.S_IFDIR {
-		if err := os.Mkdir(j.to, 0o700); err != nil {
+		if err := os.Mkdir(j.to, 0o700); err != nil && !(c.exist[j.to] && errors.Is(err, fs.ErrExist)) {
 			return err
 		}
 		return c.walk(j)
@@ -158,7 +160,7 @@ func (c *copier) entry(j job) error {
 	if err := makeSpecial(j, kind); err != nil {
 		return err
 	}
-	return metadata(j)
+	return c.metadata(j)
 }
 
 func makeSpecial(j job, kind uint32) error {
@@ -182,7 +184,7 @@ func (c *copier) last() error {
 		}
 	}
 	for i := len(c.folders) - 1; i >= 0; i-- {
-		if err := metadata(c.folders[i]); err != nil {
+		if err := c.metadata(c.folders[i]); err != nil {
 			return err
 		}
 	}
@@ -190,7 +192,7 @@ func (c *copier) last() error {
 }
 
 // copyFile copies one regular file.
-func copyFile(j job, buf []byte) error {
+func (c *copier) copyFile(j job, buf []byte) error {
 	in, err := os.OpenFile(j.from, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
@@ -206,7 +208,7 @@ func copyFile(j job, buf []byte) error {
 	if err := out.Close(); err != nil {
 		return err
 	}
-	return metadata(j)
+	return c.metadata(j)
 }
 
 // copyData copies the data and leaves the holes. Where there are as many blocks
@@ -256,7 +258,10 @@ func copyRange(in, out *os.File, pos, n int64, buf []byte) error {
 // metadata gives the copy everything but its content. The order matters: chown
 // clears set-id bits and capabilities, an ACL is part of the mode, and all of
 // them come before the times.
-func metadata(j job) error {
+func (c *copier) metadata(j job) error {
+	if c.plain {
+		return plainMetadata(j)
+	}
 	if err := unix.Lchown(j.to, int(j.st.Uid), int(j.st.Gid)); err != nil {
 		return &fs.PathError{Op: "chown", Path: j.to, Err: err}
 	}
@@ -268,6 +273,20 @@ func metadata(j job) error {
 	if err := attributes(j); err != nil {
 		return err
 	}
+	return setTimes(j)
+}
+
+// plainMetadata gives what a mounted vfat shows.
+func plainMetadata(j job) error {
+	if j.st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		if err := unix.Chmod(j.to, 0o755); err != nil {
+			return &fs.PathError{Op: "chmod", Path: j.to, Err: err}
+		}
+	}
+	return setTimes(j)
+}
+
+func setTimes(j job) error {
 	times := []unix.Timespec{j.st.Atim, j.st.Mtim}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, j.to, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &fs.PathError{Op: "utimensat", Path: j.to, Err: err}

@@ -3,7 +3,11 @@ package loop
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"strings"
+
+	"github.com/lithify/lithify/blockdev"
 )
 
 // Dir has every file system at its mount point.
@@ -40,8 +44,9 @@ func (d *disk) commit(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := d.finish(d.mounted[i]); err != nil {
-			return err
+		m := d.mounted[i]
+		if err := d.finish(m); err != nil {
+			return noSpace(m.fs, m.at, err)
 		}
 		d.mounted = d.mounted[:i]
 	}
@@ -50,19 +55,34 @@ func (d *disk) commit(ctx context.Context) error {
 	}
 	for i := range d.plan.FileSystems {
 		f := &d.plan.FileSystems[i]
-		if f.MountPoint == "" {
-			continue
+		if err := d.afterwards(ctx, f); err != nil {
+			return fmt.Errorf("file system %q: %w", f.Node, err)
 		}
-		if err := setLastMounted(d.images[f.Disk], f); err != nil {
-			return err
-		}
+	}
+	return d.staged.run()
+}
+
+// afterwards does what is done in the image, when nothing has it mounted.
+func (d *disk) afterwards(ctx context.Context, f *blockdev.FSPlan) error {
+	switch {
+	case f.MountPoint == "":
+		return nil
+	case f.FSType == "vfat":
+		return d.restage(ctx, f)
+	case strings.HasPrefix(f.FSType, "ext"):
+		return setLastMounted(d.images[f.Disk], f)
 	}
 	return nil
 }
 
 func (d *disk) finish(m mounted) error {
-	if err := trim(m.dev, m.target); err != nil {
+	if err := m.check(); err != nil {
 		return err
+	}
+	if !m.trimmed {
+		if err := trim(m.target); err != nil {
+			return err
+		}
 	}
 	return unmount(m.target)
 }
@@ -78,5 +98,5 @@ func (d *disk) Close() error {
 
 // release takes everything back, the images last.
 func (d *disk) release() error {
-	return errors.Join(d.undo.run(), d.files.run())
+	return errors.Join(d.undo.run(), d.staged.run(), d.files.run())
 }

@@ -1,17 +1,14 @@
 package loop
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -56,7 +53,10 @@ func Available() error {
 
 // Create makes, fills and mounts the disks of a plan. See blockdev.Backend.
 func (b *Backend) Create(ctx context.Context, _ *blockdev.Graph, p *blockdev.Plan, t blockdev.Tree) (blockdev.Disk, error) {
-	d := &disk{o: b.o, plan: p, tree: t, devices: map[string]*device{}, images: map[string]string{}}
+	d := &disk{
+		o: b.o, plan: p, tree: t, devices: map[string]*device{}, images: map[string]string{},
+		tools: map[string]tool{}, stages: map[string]*stage{},
+	}
 	if err := d.create(ctx); err != nil {
 		err = d.hostFull(err)
 		return nil, errors.Join(err, d.release())
@@ -69,35 +69,49 @@ type disk struct {
 	o       Options
 	plan    *blockdev.Plan
 	tree    blockdev.Tree
+	work    string             // a folder of this disk's own
 	dir     string             // where the file systems are mounted
 	profile string             // mke2fs.conf
 	devices map[string]*device // by node
 	images  map[string]string  // by disk node
+	tools   map[string]tool
+	stages  map[string]*stage // by mkfs node
 	mounted []mounted
 	undo    undo
+	staged  undo // the folders that become vfat, needed after the last unmount
 	files   undo // the images, which outlive a Commit
 	closed  bool
 }
 
+// mounted is one mount. Its root's numbers tell whether it still is there.
 type mounted struct {
-	dev    *device
-	target string
-	at     string // the mount point
+	fs      *blockdev.FSPlan
+	target  string
+	at      string // the mount point
+	root    inode
+	trimmed bool // another mount of the file system is trimmed, or there is nothing to trim
 }
 
+// create makes every file system before it mounts the first: a btrfs may have
+// several mounts.
 func (d *disk) create(ctx context.Context) error {
 	if err := d.folders(); err != nil {
 		return err
 	}
 	for i := range d.plan.Disks {
-		if err := d.image(&d.plan.Disks[i]); err != nil {
+		if err := d.image(ctx, &d.plan.Disks[i]); err != nil {
 			return fmt.Errorf("disk %q: %w", d.plan.Disks[i].Node, err)
 		}
 	}
 	for i := range d.plan.FileSystems {
 		f := &d.plan.FileSystems[i]
-		if err := d.fileSystem(ctx, f); err != nil {
+		if err := d.mkfs(ctx, f); err != nil {
 			return fmt.Errorf("file system %q: %w", f.Node, err)
+		}
+	}
+	for _, m := range d.plan.Mounts {
+		if err := d.mount(ctx, m); err != nil {
+			return fmt.Errorf("file system %q: %w", m.Node, err)
 		}
 	}
 	return nil
@@ -110,8 +124,9 @@ func (d *disk) folders() error {
 	}
 	// Not RemoveAll: should something still be mounted below, it must survive.
 	remove := func(path string) func() error { return func() error { return os.Remove(path) } }
+	d.work = work
 	d.undo.push(remove(work))
-	for _, name := range []string{"dev", "mnt"} {
+	for _, name := range []string{"dev", "mnt", "top"} {
 		path := filepath.Join(work, name)
 		if err := os.Mkdir(path, 0o755); err != nil {
 			return err
@@ -122,17 +137,21 @@ func (d *disk) folders() error {
 		return err
 	}
 	d.undo.push(remove(d.profile))
-	d.dir = filepath.Join(work, "mnt")
-	if err := private(d.dir); err != nil {
-		return err
+	for _, name := range []string{"top", "mnt"} {
+		path := filepath.Join(work, name)
+		if err := private(path); err != nil {
+			return err
+		}
+		d.undo.push(func() error { return unmount(path) })
+		d.dir = path
 	}
-	d.undo.push(func() error { return unmount(d.dir) })
 	return nil
 }
 
-// image makes a disk's file, its table, and a loop device for it and for each
-// partition.
-func (d *disk) image(p *blockdev.DiskPlan) error {
+// image makes a disk's file, its table, what this program writes itself (vfat,
+// swap), and then a loop device for it and for each partition: a device that is
+// there already could have old data in its cache.
+func (d *disk) image(ctx context.Context, p *blockdev.DiskPlan) error {
 	f, err := d.imageFile(p)
 	if err != nil {
 		return err
@@ -141,6 +160,13 @@ func (d *disk) image(p *blockdev.DiskPlan) error {
 	defer f.Close()
 	if err := blockdev.WriteTable(f, *p); err != nil {
 		return err
+	}
+	for i := range d.plan.FileSystems {
+		if own := &d.plan.FileSystems[i]; own.Disk == p.Node {
+			if err := d.writeOwn(ctx, f, own); err != nil {
+				return fmt.Errorf("file system %q: %w", own.Node, err)
+			}
+		}
 	}
 	if err := d.attach(p.Node, f, 0, p.Size, p.SectorSize); err != nil {
 		return err
@@ -182,7 +208,7 @@ func (d *disk) imageFile(p *blockdev.DiskPlan) (*os.File, error) {
 }
 
 func (d *disk) attach(node string, f *os.File, offset, size int64, sectorSize int) error {
-	dev, err := attach(f, offset, size, sectorSize, filepath.Join(filepath.Dir(d.dir), "dev"))
+	dev, err := attach(f, offset, size, sectorSize, filepath.Join(d.work, "dev"))
 	if err != nil {
 		return err
 	}
@@ -190,70 +216,6 @@ func (d *disk) attach(node string, f *os.File, offset, size int64, sectorSize in
 	d.devices[node] = dev
 	d.o.Logger.Debug("attached", "node", node, "device", dev.path, "offset", offset, "size", size)
 	return nil
-}
-
-// fileSystem makes one file system, mounts it and copies what the tree has
-// there. Its parents are mounted and filled.
-func (d *disk) fileSystem(ctx context.Context, f *blockdev.FSPlan) error {
-	start := time.Now()
-	dev := d.devices[f.Base]
-	if err := d.mkfs(ctx, f, dev); err != nil {
-		return err
-	}
-	if f.MountPoint == "" {
-		return nil
-	}
-	m := mounted{dev: dev, target: filepath.Join(d.dir, f.MountPoint), at: f.MountPoint}
-	if err := mountDevice(dev, m.target, f.FSType); err != nil {
-		return err
-	}
-	d.mounted = append(d.mounted, m)
-	d.undo.push(func() error { return d.letGo(m) })
-	if err := d.fill(ctx, f, m.target); err != nil {
-		return noSpace(f, err)
-	}
-	d.o.Logger.Debug("filled", "mount point", f.MountPoint, "took", time.Since(start))
-	return nil
-}
-
-func (d *disk) mkfs(ctx context.Context, f *blockdev.FSPlan, dev *device) error {
-	args, env := blockdev.Mke2fsCommand(*f, blockdev.Mke2fs{Profile: d.profile, Target: dev.path, Time: d.tree.Time})
-	return run(ctx, env, "mke2fs", args...)
-}
-
-// run starts a tool of the host; what it says becomes part of the error.
-func run(ctx context.Context, env []string, name string, args ...string) error {
-	c := exec.CommandContext(ctx, name, args...)
-	c.Env = append(os.Environ(), env...)
-	out, err := c.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
-	}
-	return nil
-}
-
-func (d *disk) fill(ctx context.Context, f *blockdev.FSPlan, target string) error {
-	c := copier{
-		ctx:     ctx,
-		from:    filepath.Join(d.tree.Dir, f.MountPoint),
-		to:      target,
-		leave:   map[string]bool{},
-		workers: d.o.Workers,
-	}
-	for _, other := range d.plan.FileSystems {
-		if other.MountPoint != "" && other.MountPoint != f.MountPoint {
-			c.leave[filepath.Join(d.tree.Dir, other.MountPoint)] = true
-		}
-	}
-	return c.run()
-}
-
-// noSpace turns a full file system into the error that lets it grow.
-func noSpace(f *blockdev.FSPlan, err error) error {
-	if !errors.Is(err, unix.ENOSPC) {
-		return err
-	}
-	return &blockdev.NoSpaceError{Node: f.Node, MountPoint: f.MountPoint, Size: f.Size, Explicit: f.Explicit, Err: err}
 }
 
 // hostFull finds out whether a failed write is one that the disk below the
@@ -269,19 +231,4 @@ func (d *disk) hostFull(err error) error {
 		}
 	}
 	return err
-}
-
-// letGo unmounts for an undo: what still holds the mount dies with the build's
-// namespaces, so the mount is taken out of sight at least.
-func (d *disk) letGo(m mounted) error {
-	if isMounted(m.dev, m.target) != nil {
-		return nil // Commit was here before
-	}
-	if unix.Unmount(m.target, unix.UMOUNT_NOFOLLOW) == nil {
-		return nil
-	}
-	if err := unix.Unmount(m.target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-		return fmt.Errorf("unmounting %s: %w", m.target, err)
-	}
-	return nil
 }

@@ -8,16 +8,29 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lithify/lithify/blockdev"
 )
 
 // mountOptions spare the image file flushes that nobody needs: a build that
 // dies is thrown away. They leave no trace in the file system.
-func mountOptions(fsType string) string {
-	switch fsType {
+func mountOptions(f *blockdev.FSPlan, subvolume string) string {
+	switch f.FSType {
 	case "ext4":
 		return "nobarrier,noinit_itable,commit=600"
 	case "ext3":
 		return "barrier=0,commit=600"
+	case "xfs":
+		return "nouuid" // a build beside this one may have made the same disk
+	case "btrfs":
+		o := "nobarrier,commit=600"
+		if f.Profile != "" {
+			o += ",nospace_cache" // no tree of free space, which old kernels cannot read
+		}
+		if subvolume != "" {
+			o += ",subvol=/" + subvolume
+		}
+		return o
 	}
 	return ""
 }
@@ -34,27 +47,43 @@ func private(dir string) error {
 	return nil
 }
 
-// mountDevice mounts a device and checks that the target is what it claims to be.
-func mountDevice(d *device, target, fsType string) error {
-	if err := unix.Mount(d.path, target, fsType, 0, mountOptions(fsType)); err != nil {
-		return fmt.Errorf("mounting %s (%s) on %s: %w", d.path, fsType, target, err)
+// mountDevice mounts a device and returns its root's numbers.
+func mountDevice(dev *device, target string, f *blockdev.FSPlan, subvolume string) (inode, error) {
+	before, err := numbersOf(target)
+	if err != nil {
+		return inode{}, err
 	}
-	if err := isMounted(d, target); err != nil {
-		return errors.Join(err, unix.Unmount(target, unix.MNT_DETACH))
+	if err := unix.Mount(dev.path, target, f.FSType, 0, mountOptions(f, subvolume)); err != nil {
+		err = fmt.Errorf("mounting %s (%s) on %s: %w", dev.path, f.FSType, target, err)
+		if errors.Is(err, unix.EEXIST) && f.FSType == "btrfs" {
+			err = fmt.Errorf("%w: this kernel has a btrfs with the UUID %s mounted already", err, f.UUID)
+		}
+		return inode{}, err
 	}
-	return nil
+	root, err := numbersOf(target)
+	if err == nil && root.dev == before.dev || f.FSType != "btrfs" && root.dev != dev.rdev {
+		err = fmt.Errorf("%s is not mounted on %s", dev.path, target)
+	}
+	if err != nil {
+		return inode{}, errors.Join(err, unix.Unmount(target, unix.MNT_DETACH))
+	}
+	return root, nil
 }
 
-// isMounted checks that target is the root of the device's file system.
-func isMounted(d *device, target string) error {
+func numbersOf(path string) (inode, error) {
 	var st unix.Stat_t
-	if err := unix.Lstat(target, &st); err != nil {
-		return fmt.Errorf("%s: %w", target, err)
+	err := lstat(path, &st)
+	return inode{uint64(st.Dev), st.Ino}, err
+}
+
+// check finds out whether the mount is still there. A btrfs has numbers that
+// its device does not.
+func (m mounted) check() error {
+	now, err := numbersOf(m.target)
+	if err == nil && now != m.root {
+		err = fmt.Errorf("%s is no longer mounted", m.target)
 	}
-	if uint64(st.Dev) != d.rdev {
-		return fmt.Errorf("%s is not mounted on %s", d.path, target)
-	}
-	return nil
+	return err
 }
 
 // fstrimRange is struct fstrim_range of linux/fs.h.
@@ -62,12 +91,10 @@ type fstrimRange struct{ start, len, minLen uint64 }
 
 const fitrim = 0xc0185879 // _IOWR('X', 121, struct fstrim_range)
 
-// trim punches what the file system does not use out of the image file. Of a
-// folder that is no mount it would trim the host, so that is checked first.
-func trim(d *device, target string) error {
-	if err := isMounted(d, target); err != nil {
-		return fmt.Errorf("trimming: %w", err)
-	}
+// trim writes out a file system, which tells of every write that failed, and
+// punches what it does not use out of the image file. Of a folder that is no
+// mount it would trim the host: the caller has checked that.
+func trim(target string) error {
 	dir, err := os.Open(target)
 	if err != nil {
 		return fmt.Errorf("trimming: %w", err)
@@ -98,6 +125,21 @@ func unmount(target string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("unmounting %s: %w", target, err)
+	}
+	return nil
+}
+
+// letGo unmounts for an undo: what still holds the mount dies with the build's
+// namespaces, so the mount is taken out of sight at least.
+func letGo(m mounted) error {
+	if m.check() != nil {
+		return nil // Commit was here before
+	}
+	if unix.Unmount(m.target, unix.UMOUNT_NOFOLLOW) == nil {
+		return nil
+	}
+	if err := unix.Unmount(m.target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("unmounting %s: %w", m.target, err)
 	}
 	return nil
 }
