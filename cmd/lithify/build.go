@@ -36,17 +36,18 @@ func build(ctx context.Context, o Options, u *ui) (err error) {
 			return err
 		}
 	}
+	j.pruneStore(ctx)
 	j.summarise(time.Since(began))
 	return nil
 }
 
 // summarise says what there is now.
 func (j *job) summarise(took time.Duration) {
-	arch := ""
+	s := Summary{Files: j.files, Reused: j.reused, Ran: j.ran, Took: took}
 	if j.bootable() {
-		arch = j.o.Arch
+		s.Arch, s.LargeSectors = j.o.Arch, j.largeSectors()
 	}
-	j.ui.Summary(Summary{Files: j.files, Reused: j.reused, Ran: j.ran, Took: took, Arch: arch})
+	j.ui.Summary(s)
 }
 
 // close lets go of everything in reverse.

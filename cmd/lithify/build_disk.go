@@ -46,6 +46,10 @@ func (j *job) createDisk(ctx context.Context, content map[string]blockdev.Conten
 	if err != nil {
 		return err
 	}
+	// Outputs go where the configuration says; the raw disks are ours until then.
+	for i := range plan.Disks {
+		plan.Disks[i].Directory = ""
+	}
 	images, err := j.imageFolder(plan)
 	if err != nil {
 		return err
@@ -75,6 +79,11 @@ func (j *job) placeBootCode(ctx context.Context) error {
 		j.ui.Warn("no boot code was written: the tree has no GRUB image for this disk")
 	}
 	return nil
+}
+
+func (j *job) largeSectors() bool {
+	root, err := j.graph.RootDisk()
+	return err == nil && root.BlockSize > 512
 }
 
 // backend is the loop back end for root where loop devices work, unless the

@@ -36,8 +36,10 @@ type job struct {
 	work    string
 	store   *oci.Store
 	records outputRecords
-	outputs *outputFolder
 	builder *rootfs.Builder
+
+	products []product
+	folders  map[string]*outputFolder // by product.base
 
 	upToDate    bool
 	key         string // what the outputs are made of
@@ -52,7 +54,7 @@ type job struct {
 
 // check finds every mistake that can be found before anything is built.
 func (j *job) check(ctx context.Context) error {
-	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.checkHost} {
+	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.planProducts, j.checkStoreLimit, j.checkHost} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -133,11 +135,10 @@ func (j *job) chooseFormats() error {
 			return usagef("-t: %w", err)
 		}
 		j.formats = append(j.formats, f)
-		if name == "qcow2" {
-			if j.format, err = convert.ParseOptions(name, strings.Join(options, ",")); err != nil {
-				return usagef("--qemu-img-options: %w", err)
-			}
-		}
+	}
+	var err error
+	if j.format, err = convert.ParseAllOptions(j.formats, strings.Join(options, ",")); err != nil {
+		return usagef("--qemu-img-options: %w", err)
 	}
 	return nil
 }
@@ -160,9 +161,6 @@ func (j *job) checkHost() error {
 		}
 	}
 	if j.needsDisk() {
-		if _, err := j.graph.Root(); err != nil {
-			return usagef("%w", err)
-		}
 		if err := j.checkBackend(); err != nil {
 			return err
 		}
@@ -211,10 +209,9 @@ func (j *job) plan(ctx context.Context) error {
 		return err
 	}
 	j.key = j.outputKey(intent)
-	if j.outputs, err = openOutputs(ctx, j.o.Name, j.o.Overwrite, func() { j.ui.Warn("another build makes outputs of this name: waiting for it") }); err != nil {
+	if err := j.openFolders(ctx); err != nil {
 		return err
 	}
-	j.undo = append(j.undo, j.outputs.Close)
 	return j.lookForOutputs()
 }
 

@@ -9,24 +9,22 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-
-	"github.com/lithify/lithify/convert"
 )
 
 // lookForOutputs finds out whether every output is there already, made of the
 // same inputs. An image in a registry cannot be known to be.
 func (j *job) lookForOutputs() error {
 	var files []OutputFile
-	for _, f := range j.formats {
-		path := j.o.Name + "." + f.Extension
-		if f.Extension == "" || !j.records.Current(path, j.key) {
+	for _, p := range j.products {
+		path := p.path()
+		if path == "" || !j.records.Current(path, j.key) {
 			return nil
 		}
 		info, err := os.Stat(path)
 		if err != nil {
 			return nil
 		}
-		files = append(files, OutputFile{Path: path, Format: f.Name, Size: info.Size(), Kept: true})
+		files = append(files, OutputFile{Path: path, Format: p.format.Name, Disk: p.disk, Size: info.Size(), Kept: true})
 	}
 	for _, f := range files {
 		if err := ensureChecksums(context.Background(), f.Path, j.o.Checksums); err != nil {
@@ -41,14 +39,14 @@ func (j *job) lookForOutputs() error {
 func (j *job) writeOutputs(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	j.made = make([]*output, len(j.formats))
-	j.files = make([]OutputFile, len(j.formats))
-	errs := make([]error, len(j.formats))
+	j.made = make([]*output, len(j.products))
+	j.files = make([]OutputFile, len(j.products))
+	errs := make([]error, len(j.products))
 	j.undo = append(j.undo, j.abortOutputs)
 	var wait sync.WaitGroup
-	for i, f := range j.formats {
+	for i, p := range j.products {
 		wait.Go(func() {
-			if errs[i] = j.writeOutput(ctx, i, f); errs[i] != nil {
+			if errs[i] = j.writeProduct(ctx, i, p); errs[i] != nil {
 				cancel(errs[i]) // the others need not go on
 			}
 		})
@@ -76,55 +74,6 @@ func (j *job) abortOutputs() error {
 	}
 	j.made = nil
 	return errors.Join(errs...)
-}
-
-func (j *job) writeOutput(ctx context.Context, i int, f convert.Format) error {
-	if f.Name == "docker" {
-		return j.pushImage(ctx, i)
-	}
-	out, err := j.outputs.New("." + f.Extension)
-	if err != nil {
-		return err
-	}
-	j.made[i] = out
-	if err := j.writeFile(ctx, out, f); err != nil {
-		return fmt.Errorf("writing %q: %w", out.Path(), err)
-	}
-	info, err := out.File().Stat()
-	if err != nil {
-		return err
-	}
-	j.files[i] = OutputFile{Path: out.Path(), Format: f.Name, Size: info.Size()}
-	return nil
-}
-
-func (j *job) writeFile(ctx context.Context, out *output, f convert.Format) error {
-	if f.Name == "tar" {
-		o := convert.TarOptions{Progress: func(done, total int64) { j.ui.Progress(out.Path(), done, total) }}
-		if j.o.Epoch != nil {
-			o.Time = *j.o.Epoch
-		}
-		return convert.Tar(ctx, out.File(), j.tree, o)
-	}
-	root, err := j.graph.RootDisk()
-	if err != nil {
-		return err
-	}
-	image, err := os.Open(j.disks.Images()[root.Name()])
-	if err != nil {
-		return fmt.Errorf("opening the disk: %w", err)
-	}
-	defer image.Close()
-	src, err := convert.FileSource(image)
-	if err != nil {
-		return err
-	}
-	o := convert.Options{Compress: !j.o.Uncompressed, Format: j.format, Logger: j.ui.Logger(),
-		Progress: func(done, total int64) { j.ui.Progress(out.Path(), done, total) }}
-	if f.Name == "qcow2" {
-		return convert.Qcow2(ctx, out.File(), src, o)
-	}
-	return convert.Raw(ctx, out.File(), src, o)
 }
 
 // publish gives the outputs their names.
@@ -156,7 +105,7 @@ func (j *job) publishManifests() error {
 	if err != nil {
 		return fmt.Errorf("reading the manifests: %w", err)
 	}
-	dir, err := j.outputs.Manifests()
+	dir, err := j.folders[j.o.Name].Manifests()
 	if err != nil {
 		return err
 	}
@@ -179,7 +128,7 @@ func (j *job) publishManifests() error {
 			return fmt.Errorf("writing manifest %q: %w", name, err)
 		}
 	}
-	_, err = j.outputs.PublishManifests()
+	_, err = j.folders[j.o.Name].PublishManifests()
 	return err
 }
 

@@ -237,7 +237,7 @@ func checkElements(o *Options) error {
 }
 
 func checkFormats(o *Options) error {
-	docker, qcow2 := slices.Contains(o.Formats, "docker"), slices.Contains(o.Formats, "qcow2")
+	docker := slices.Contains(o.Formats, "docker")
 	if docker && o.DockerTarget == "" {
 		if err := defaultDockerTarget(o); err != nil {
 			return err
@@ -245,9 +245,6 @@ func checkFormats(o *Options) error {
 	}
 	if !docker && o.DockerTarget != "" {
 		o.warnf("a docker target has no effect without -t docker")
-	}
-	if len(o.QemuImgOptions) > 0 && !qcow2 {
-		o.warnf("options of the qcow2 writer have no effect without -t qcow2")
 	}
 	return nil
 }

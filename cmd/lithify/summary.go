@@ -17,12 +17,15 @@ type Summary struct {
 	Stages      []StageTime // nil: as timed by Stage
 	Took        time.Duration
 	Arch        string // of a disk that boots; empty: no hint on how to start it
+
+	LargeSectors bool // the disks have sectors of 4096 bytes
 }
 
 // OutputFile is one output.
 type OutputFile struct {
 	Path   string // as the user wrote it; for docker what was pushed
 	Format string
+	Disk   string // the node; empty for formats of the tree
 	Size   int64  // bytes; zero: not known
 	Digest string // of what was pushed; empty for files
 	Kept   bool   // it was there already and is still right
@@ -96,22 +99,42 @@ func diskUse(path string) int64 {
 	return st.Blocks * 512
 }
 
-// startHint is the command that starts the first disk image in QEMU.
+// startHint is the command that starts the disk images in QEMU: all disks in
+// one format, the disk of / first.
 func (s Summary) startHint() string {
 	machine := map[string]string{
 		"amd64": "qemu-system-x86_64 -m 1024",
 		"arm64": "qemu-system-aarch64 -M virt -cpu max -m 1024",
 	}[s.Arch]
-	if machine == "" {
-		return ""
-	}
+	format := ""
 	for _, f := range s.Files {
-		if f.Format == "qcow2" || f.Format == "raw" {
-			return fmt.Sprintf("%s%s -nographic -nic user,model=virtio-net-pci -drive file=%s,format=%s,if=virtio",
-				machine, kvmFlag(), shellWord(strings.ReplaceAll(f.Path, ",", ",,")), f.Format)
+		if format == "" && (f.Format == "qcow2" || f.Format == "raw") {
+			format = f.Format
 		}
 	}
-	return ""
+	if machine == "" || format == "" {
+		return ""
+	}
+	if s.LargeSectors && s.Arch == "amd64" { // a BIOS reads none
+		machine += " -machine q35 -bios /usr/share/ovmf/OVMF.fd"
+	}
+	text := machine + kvmFlag() + " -nographic -nic user,model=virtio-net-pci"
+	for _, f := range s.Files {
+		if f.Format == format {
+			text += s.drive(f)
+		}
+	}
+	return text
+}
+
+func (s Summary) drive(f OutputFile) string {
+	path := strings.ReplaceAll(f.Path, ",", ",,")
+	if !s.LargeSectors {
+		return fmt.Sprintf(" -drive file=%s,format=%s,if=virtio", shellWord(path), f.Format)
+	}
+	id := "disk-" + f.Disk
+	return " -drive " + shellWord("if=none,id="+id+",file="+path+",format="+f.Format) +
+		" -device " + shellWord("virtio-blk-pci,drive="+id+",logical_block_size=4096,physical_block_size=4096")
 }
 
 // kvmFlag asks for hardware help where this user has it.

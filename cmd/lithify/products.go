@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/convert"
+)
+
+// product is one output that a build makes: a format of a disk, or of the tree.
+type product struct {
+	format convert.Format
+	disk   string // the node; "" for formats of the tree
+	base   string // the file's path without a dot and the extension
+}
+
+// path is the product's file as the user knows it; "" where there is none.
+func (p product) path() string {
+	if p.format.Extension == "" {
+		return ""
+	}
+	return p.base + "." + p.format.Extension
+}
+
+// planProducts lists what is to be made: each format of the tree once, each
+// format of a disk for every disk.
+func (j *job) planProducts() error {
+	j.products = nil
+	for _, f := range j.formats {
+		if !f.NeedsDisk {
+			j.products = append(j.products, product{format: f, base: j.o.Name})
+			continue
+		}
+		root, err := j.graph.RootDisk()
+		if err != nil {
+			return usagef("%w", err)
+		}
+		for _, d := range j.graph.Disks() {
+			base, err := j.baseOf(d, d == root)
+			if err != nil {
+				return err
+			}
+			j.products = append(j.products, product{format: f, disk: d.Name(), base: base})
+		}
+	}
+	return j.checkPaths()
+}
+
+// baseOf is NAME for the disk that carries /, NAME-NODE for others; a disk may
+// name a folder of its own.
+func (j *job) baseOf(d *blockdev.LocalLoop, root bool) (string, error) {
+	base := j.o.Name
+	if !root {
+		base += "-" + d.Name()
+	}
+	if d.Directory == "" {
+		return base, nil
+	}
+	if err := needFolder(fmt.Sprintf("the directory of disk %q", d.Name()), d.Directory); err != nil {
+		return "", err
+	}
+	return filepath.Join(d.Directory, filepath.Base(base)), nil
+}
+
+// checkPaths refuses two outputs of one name, which odd names of nodes can bring
+// about.
+func (j *job) checkPaths() error {
+	seen := map[string]product{}
+	for _, p := range j.products {
+		if old, ok := seen[p.path()]; ok && p.path() != "" {
+			return usagef("format %q of disk %q and format %q of disk %q would both be %q; rename one of the disks",
+				old.format.Name, old.disk, p.format.Name, p.disk, p.path())
+		}
+		seen[p.path()] = p
+	}
+	return nil
+}
+
+// openFolders takes the names of all outputs: that of NAME, which also holds the
+// manifests, and one for each base elsewhere. They are taken in the order of
+// the configuration, NAME first; builds of one name take NAME first, so none
+// waits for another in a circle.
+func (j *job) openFolders(ctx context.Context) error {
+	j.folders = map[string]*outputFolder{}
+	bases := []string{j.o.Name}
+	for _, p := range j.products {
+		bases = append(bases, p.base)
+	}
+	for _, base := range bases {
+		if j.folders[base] != nil {
+			continue
+		}
+		f, err := openOutputs(ctx, base, j.o.Overwrite, func() { j.ui.Warn("another build makes outputs of this name: waiting for it") })
+		if err != nil {
+			return err
+		}
+		j.folders[base] = f
+		j.undo = append(j.undo, f.Close)
+	}
+	return nil
+}
+
+// writeProduct writes one product beside its final name.
+func (j *job) writeProduct(ctx context.Context, i int, p product) error {
+	if p.format.Name == "docker" {
+		return j.pushImage(ctx, i)
+	}
+	out, err := j.folders[p.base].New("." + p.format.Extension)
+	if err != nil {
+		return err
+	}
+	j.made[i] = out
+	write := j.writeTree
+	if p.disk != "" {
+		write = j.writeDisk
+	}
+	if err := write(ctx, out, p); err != nil {
+		return fmt.Errorf("writing %q: %w", out.Path(), err)
+	}
+	info, err := out.File().Stat()
+	if err != nil {
+		return err
+	}
+	j.files[i] = OutputFile{Path: out.Path(), Format: p.format.Name, Disk: p.disk, Size: info.Size()}
+	return nil
+}
+
+func (j *job) writeTree(ctx context.Context, out *output, p product) error {
+	o := convert.TreeOptions{Format: j.format, Logger: j.ui.Logger(), Progress: j.progressOf(out, j.treeSize())}
+	if j.o.Epoch != nil {
+		o.Time = *j.o.Epoch
+	}
+	return convert.Tree(ctx, p.format, out.File(), j.tree, o)
+}
+
+// treeSize is how much the tree holds, where that is known: it was measured for
+// the disk.
+func (j *job) treeSize() (n int64) {
+	if j.diskPlan == nil {
+		return 0
+	}
+	for _, f := range j.diskPlan.FileSystems {
+		n += f.Content.Bytes
+	}
+	return n
+}
+
+func (j *job) writeDisk(ctx context.Context, out *output, p product) (err error) {
+	image, err := os.Open(j.disks.Images()[p.disk])
+	if err != nil {
+		return fmt.Errorf("opening disk %q: %w", p.disk, err)
+	}
+	defer func() { err = errors.Join(err, image.Close()) }()
+	src, err := convert.FileSource(image)
+	if err != nil {
+		return err
+	}
+	o := convert.Options{Compress: !j.o.Uncompressed, Format: j.format, Logger: j.ui.Logger(), Progress: j.progressOf(out, 0)}
+	if j.o.Epoch != nil {
+		o.Time = *j.o.Epoch
+	}
+	return convert.Disk(ctx, p.format, out.File(), src, o)
+}
+
+// progressOf hands progress on; total stands in where the writer knows none.
+func (j *job) progressOf(out *output, total int64) func(done, total int64) {
+	return func(done, known int64) {
+		if known > 0 {
+			total = known
+		}
+		j.ui.Progress(out.Path(), done, max(total, done))
+	}
+}
