@@ -62,15 +62,7 @@ func (s *Store) saveBlob(from, to rootfs.Layer, rec blobRecord) error {
 	if fresh {
 		return nil
 	}
-	data, err := json.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(s.work, "blob-"+newID()[:12])
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path, s.blobPath(from, to))
+	return s.writeLoose(s.blobPath(from, to), rec)
 }
 
 // sweepBlobs forgets archives of layers that are gone.

@@ -1,7 +1,7 @@
 // Package oci keeps root file systems as layers and makes images of them. It
 // implements rootfs.Store on containers/storage (layers, overlay mounts),
-// buildah (the scratch base, image configuration, commit) and
-// go-containerregistry (push), and is the only importer of the three.
+// buildah (the scratch base) and go-containerregistry (images, push), and is the
+// only importer of the three.
 //
 // It does not run commands, knows no elements and no disks, and does not enter
 // namespaces: the process is expected to be root, or root of a user namespace
@@ -15,7 +15,10 @@
 //	ROOT/lithify/records/KEY.json      one sealed step each; the mtime is the last use
 //	ROOT/lithify/folds/LAYER.json      the layer that stands for LAYER's whole stack
 //	ROOT/lithify/info/LAYER.json       size and hard links of LAYER (can be found again)
-//	ROOT/lithify/locks/                flock files: layer-ID, claim-KEY, fold-ID, builders, base, format
+//	ROOT/lithify/blobs/LAYER[-BELOW].json  digest of the archive that turns the tree of BELOW into that of LAYER
+//	ROOT/lithify/builds/COMMAND.json   layers of the last builds of a command
+//	ROOT/lithify/sizes.json            sizes of all layers (can be found again)
+//	ROOT/lithify/locks/                flock files: layer-ID, claim-KEY, fold-ID, builds-COMMAND, builders, base, format
 //	ROOT/lithify/run/NAME, NAME.lock   work and run root of one open store
 //
 // # What makes a layer safe to reuse

@@ -106,6 +106,9 @@ func (s *Store) makeFold(ctx context.Context, chain []string) (string, error) {
 	if err == nil {
 		err = mergeDiffs(ctx, s.diffDir(id), s.diffDirs(chain[foldKeep:]), s.diffDirs(chain[:foldKeep]))
 	}
+	if err == nil {
+		_, err = s.info(ctx, id) // its size counts
+	}
 	s.mu.Lock()
 	s.fresh[id].mounted = false
 	s.mu.Unlock()

@@ -30,7 +30,7 @@ func helper(t testing.TB, what, root string) *exec.Cmd {
 
 func helperMain(what string) int {
 	do := map[string]func(context.Context, *Store) error{
-		"hang": helpHang, "claim": helpClaim, "chain": helpChain, "push": helpPush, "save": helpSave,
+		"hang": helpHang, "claim": helpClaim, "chain": helpChain, "push": helpPush, "save": helpSave, "retain": helpRetain,
 	}[what]
 	ctx := context.Background()
 	s, err := Open(ctx, Options{Root: os.Getenv("OCI_TEST_ROOT")})

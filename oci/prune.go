@@ -72,6 +72,7 @@ func (s *Store) used(r rootfs.Record) time.Time {
 type pruner struct {
 	s      *Store
 	o      PruneOptions
+	keep   map[string]bool // IDs of layers that stay, beside those of o.Keep
 	report PruneReport
 	nodes  map[string]*node // by layer ID
 	cutoff time.Time
@@ -123,7 +124,7 @@ func (p *pruner) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.s.sweepFiles(ctx)
+	return errors.Join(p.s.sweepFiles(ctx), p.s.sweepBlobs())
 }
 
 // load reads layers first and records after: a layer sealed in between has no
@@ -142,7 +143,7 @@ func (p *pruner) load(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.nodes[l.ID] = &node{id: l.ID, parent: l.Parent, bytes: info.Bytes}
+		p.nodes[l.ID] = &node{id: l.ID, parent: l.Parent, bytes: info.Bytes, keep: p.keep[l.ID]}
 		p.report.Left += info.Bytes
 	}
 	for _, n := range p.nodes {
