@@ -78,7 +78,7 @@ type piece struct {
 }
 
 // writePieces writes what surrounds the blocks, and sets the file's length.
-func writePieces(dst *os.File, size int64, pieces ...piece) error {
+func writePieces(dst Target, size int64, pieces ...piece) error {
 	if err := dst.Truncate(size); err != nil {
 		return fmt.Errorf("setting the size of the image to %d bytes: %w", size, err)
 	}

@@ -52,10 +52,10 @@ func TestLookup(t *testing.T) {
 		t.Errorf("aci: got %v", err)
 	}
 	for typed, want := range map[string]string{
-		"qcow":   `unknown format "qcow" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, squashfs, docker`,
-		"QCOW2":  `unknown format "QCOW2" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, squashfs, docker`,
-		"banana": `unknown format "banana"; allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, squashfs, docker`,
-		"":       `unknown format ""; allowed: raw, qcow2, vhd, vhd-fixed, tar, tgz, squashfs, docker`,
+		"qcow":   `unknown format "qcow" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, vdi, vmdk, tar, tgz, squashfs, docker`,
+		"QCOW2":  `unknown format "QCOW2" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, vdi, vmdk, tar, tgz, squashfs, docker`,
+		"banana": `unknown format "banana"; allowed: raw, qcow2, vhd, vhd-fixed, vdi, vmdk, tar, tgz, squashfs, docker`,
+		"":       `unknown format ""; allowed: raw, qcow2, vhd, vhd-fixed, vdi, vmdk, tar, tgz, squashfs, docker`,
 	} {
 		if _, err := convert.Lookup(typed); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", typed, err, want)

@@ -43,6 +43,8 @@ var formats = []Format{
 	{Name: "vhd", Extension: "vhd", NeedsDisk: true, disk: VHD},
 	// Another name than vhd's, so that one run can make both.
 	{Name: "vhd-fixed", Extension: "fixed.vhd", NeedsDisk: true, disk: VHDFixed},
+	{Name: "vdi", Extension: "vdi", NeedsDisk: true, disk: VDI},
+	{Name: "vmdk", Extension: "vmdk", NeedsDisk: true, disk: VMDK, options: vmdkOptions},
 	{Name: "tar", Extension: "tar", tree: tarFile},
 	{Name: "tgz", Extension: "tgz", tree: Tgz},
 	{Name: "squashfs", Extension: "squash", Tools: []string{"mksquashfs"}, tree: Squashfs, options: squashfsOptions},
@@ -80,8 +82,6 @@ func tarFile(ctx context.Context, dst *os.File, root string, o TreeOptions) erro
 var instead = map[string]string{
 	"aci":  "the App Container format has had no reader since rkt ended in 2020; use docker or tar",
 	"vhdx": "use vhd, or qcow2 and `qemu-img convert -O vhdx`",
-	"vmdk": "use qcow2 and `qemu-img convert -O vmdk`",
-	"vdi":  "use vhd, which VirtualBox reads, or qcow2 and `qemu-img convert -O vdi`",
 }
 
 // Formats lists what can be made, in the order in which help shows it.

@@ -43,7 +43,7 @@ func (a *appender) flush() error {
 
 func (a *appender) writeAt(off int64, p []byte) error {
 	if _, err := a.dst.WriteAt(p, off); err != nil {
-		return fmt.Errorf("writing the qcow2 image: %w", err)
+		return fmt.Errorf("writing the image: %w", err)
 	}
 	return nil
 }
