@@ -51,20 +51,20 @@ func Parse(data []byte) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	if v.kind != listValue {
-		return Config{}, place{line: v.line}.errorf("a list of nodes is wanted, found %s", v.kind)
-	}
-	p := treeReader{}
-	if len(v.items) > 0 && v.items[0].kind == listValue {
-		err = p.levels(v)
-	} else {
-		err = p.list(v)
-	}
-	if err != nil {
+	if err := checkSchema(v); err != nil {
 		return Config{}, err
 	}
+	p := treeReader{}
+	if v.items != nil && v.items[0].kind == listValue {
+		p.levels(v)
+	} else {
+		p.list(v)
+	}
+	if len(p.entries) == 0 {
+		return Config{}, place{line: v.line}.errorf("the configuration is empty; at least one disk (local_loop) is wanted")
+	}
 	c := Config{entries: p.entries}
-	// Building the nodes is the check of every key; edges come with Graph,
+	// Building the nodes checks what the schema cannot; edges come with Graph,
 	// which knows defaults.
 	if _, err := c.nodes(); err != nil {
 		return Config{}, err
@@ -107,17 +107,10 @@ type treeReader struct {
 
 const singleDict = "Config entry top-level should be a single dict:"
 
-func (r *treeReader) list(v *value) error {
+func (r *treeReader) list(v *value) {
 	for i, it := range v.items {
-		at := place{}.index(i, it)
-		if it.kind != mapValue || len(it.keys) != 1 {
-			return &ConfigError{Head: singleDict, Path: at.path, Line: at.line, Text: shape(it)}
-		}
-		if err := r.entry(it.keys[0], it.vals[0], "", at); err != nil {
-			return err
-		}
+		r.entry(it.keys[0], it.vals[0], "", place{}.index(i, it))
 	}
-	return nil
 }
 
 // shape says how an entry differs from a map of one key.
@@ -132,128 +125,61 @@ func shape(v *value) string {
 }
 
 // levels reads the manual's form: a list of levels, each a list of pairs of a
-// node and its settings. A node must stand on its own level.
-func (r *treeReader) levels(v *value) error {
+// node and its settings.
+func (r *treeReader) levels(v *value) {
 	for level, l := range v.items {
 		at := place{}.index(level, l)
-		if l.kind != listValue {
-			return at.errorf("found %s; level %d is wanted as a list of [node, {…}] pairs", l.kind, level)
-		}
-		if level > maxLevel {
-			return at.errorf("level %d; the levels are 0 (%s) to %d (%s)", level, kindsOf(0), maxLevel, kindsOf(maxLevel))
-		}
 		for i, p := range l.items {
-			if err := r.pair(level, p, at.index(i, p)); err != nil {
-				return err
-			}
+			r.entry(p.items[0].text, p.items[1], "", at.index(i, p))
 		}
 	}
-	return nil
 }
 
-func (r *treeReader) pair(level int, p *value, at place) error {
-	if p.kind != listValue || len(p.items) != 2 || p.items[0].kind != textValue {
-		return at.errorf("a pair of a node and its settings is wanted, such as [\"mkfs\", {…}]")
-	}
-	name := p.items[0].text
-	if k := findKind(name); k != nil && k.level != level {
-		return at.errorf("%s stands on level %d; here is level %d (%s)", name, k.level, level, kindsOf(level))
-	}
-	return r.entry(name, p.items[1], "", at)
-}
-
-func (r *treeReader) entry(name string, v *value, parent string, at place) error {
-	k := findKind(name)
-	if k == nil {
-		return at.errorf("unknown node %q; %s", name, allowed(name, kindNames()))
-	}
-	at = at.key(name, v)
-	if v.kind != mapValue {
-		return at.errorf("found %s; a map of settings is wanted", v.kind)
-	}
-	e := entry{kind: k, at: at, v: v}
-	if err := e.identify(parent); err != nil {
-		return err
-	}
-	if k.items != "" {
-		if err := e.readItems(); err != nil {
-			return err
-		}
-	}
+// entry reads a node that the schema has seen, and those in it.
+func (r *treeReader) entry(name string, v *value, parent string, at place) {
+	e := entry{kind: findKind(name), at: at.key(name, v), v: v}
+	e.identify(parent)
+	e.readItems()
 	r.entries = append(r.entries, e)
-	return r.children(e)
+	r.nested(e.v, e.name, e.at)
+	for _, it := range e.items {
+		r.nested(it.v, it.name, it.at)
+	}
 }
 
-// identify fills in base and name.
-func (e *entry) identify(parent string) error {
-	f := fields{e: *e}
-	base := f.text("base")
-	e.name = f.text("name")
-	if f.err != nil {
-		return f.err
-	}
+// identify fills in base and name. Only a disk has no base, and the schema wants
+// its name.
+func (e *entry) identify(parent string) {
+	base := e.v.textOf("base")
 	if base == "" {
 		base = parent
 	}
-	if base != "" {
-		e.bases = []string{base}
+	e.name = e.v.textOf("name")
+	if base == "" {
+		return
 	}
-	if e.name == "" && base != "" {
+	e.bases = []string{base}
+	if e.name == "" {
 		e.name = e.kind.name + "_" + base
 	}
-	if e.name == "" && !e.kind.nameless {
-		return e.at.errorf("name is missing; a node without a base needs one")
-	}
-	return nil
 }
 
 // readItems reads the parts of a node that are nodes of their own.
-func (e *entry) readItems() error {
+func (e *entry) readItems() {
+	if e.kind.items == "" {
+		return
+	}
 	list := e.v.get(e.kind.items)
-	if list == nil {
-		return e.at.errorf("%s is missing", e.kind.items)
-	}
 	at := e.at.key(e.kind.items, list)
-	if list.kind != listValue {
-		return at.errorf("found %s; a list is wanted", list.kind)
-	}
 	for i, v := range list.items {
-		it := item{at: at.index(i, v), v: v}
-		if v.kind != mapValue {
-			return it.at.errorf("found %s; a map of settings is wanted", v.kind)
-		}
-		f := fields{e: entry{kind: e.kind, at: it.at, v: v}}
-		if it.name = f.text("name"); f.err != nil {
-			return f.err
-		}
-		if it.name == "" {
-			return it.at.errorf("name is missing")
-		}
-		e.items = append(e.items, it)
+		e.items = append(e.items, item{name: v.textOf("name"), at: at.index(i, v), v: v})
 	}
-	return nil
 }
 
-func (r *treeReader) children(e entry) error {
-	if err := r.nested(e.v, e.name, e.at); err != nil {
-		return err
-	}
-	for _, it := range e.items {
-		if err := r.nested(it.v, it.name, it.at); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *treeReader) nested(v *value, parent string, at place) error {
+func (r *treeReader) nested(v *value, parent string, at place) {
 	for i, key := range v.keys {
-		if findKind(key) == nil {
-			continue
-		}
-		if err := r.entry(key, v.vals[i], parent, at); err != nil {
-			return err
+		if findKind(key) != nil {
+			r.entry(key, v.vals[i], parent, at)
 		}
 	}
-	return nil
 }

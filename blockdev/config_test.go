@@ -224,11 +224,11 @@ func TestMistakes(t *testing.T) {
 	}
 	fs := func(s string) string { return disk + `{"mkfs": {"base": "image0", ` + s + `}}]` }
 	for _, c := range []struct{ config, want string }{
-		{`[{"lokal_loop": {}}]`, `[0] (line 1): unknown node "lokal_loop"; allowed: fstab, local_loop, lvm, mkfs, mount, partitioning; did you mean "local_loop"?`},
+		{`[{"lokal_loop": {}}]`, `[0].lokal_loop (line 1): unknown node "lokal_loop"; allowed: fstab, local_loop, lvm, mkfs, mount, partitioning; did you mean "local_loop"?`},
 		{`[{"a": 1, "b": 2}]`, `^Config entry top-level should be a single dict: [0]`},
 		{`["x"]`, `^Config entry top-level should be a single dict: [0]`},
 		{`[{}]`, `empty map`},
-		{`{"local_loop": {}}`, `a list of nodes is wanted, found a map`},
+		{`{"local_loop": {}}`, `top level (line 1): found a map; a list of nodes is wanted`},
 		{``, `the text is empty`},
 		{"a: b: c", `not YAML`},
 		{"- a\n---\n- b", `second YAML document`},
@@ -238,7 +238,7 @@ func TestMistakes(t *testing.T) {
 		{`[{"local_loop": {"name": "a", "name": "b"}}]`, `"name" twice`},
 		{"- local_loop:\n    name: a\n    name: b\n", `(line 3)`},
 		{`[{"local_loop": {"name": "a", "size": "12 GIB"}}]`, `unknown unit "GIB"; allowed: B, G, GB, GiB, K, KB, KiB, M, MB, MiB, T, TB, TiB; did you mean "GiB"?`},
-		{`[{"local_loop": {"name": "a", "size": [1]}}]`, `found a list; text is wanted`},
+		{`[{"local_loop": {"name": "a", "size": [1]}}]`, `[0].local_loop.size (line 1, node "a"): found a list; a size is wanted, such as 1.5GiB`},
 		{`[{"local_loop": {"name": "a", "size": 0}}]`, `size 0`},
 		{`[{"local_loop": {"name": "a", "block_size": 1000}}]`, `allowed: 512, 4096`},
 		{`[{"local_loop": {"name": "a", "directory": "here"}}]`, `absolute folder`},
@@ -258,8 +258,8 @@ func TestMistakes(t *testing.T) {
 		{`[{"local_loop": {"name": "a", "mkfs": {"type": "ext4", "mount": {"mount_point": "/x"}}}}, {"local_loop": {"name": "b", "mkfs": {"type": "ext4", "mount": {"mount_point": "/x/"}}}}]`, `mount point /x is used twice`},
 		{fs(`"type": "ext4", "mount": {"mount_point": "/", "fstab": {"options": "a b"}, "fsck": 1}`), `unknown key "fsck"; allowed: base, fstab, local_loop, lvm, mkfs, mount, mount_point, name, partitioning`},
 		{fs(`"type": "ext4", "mount": {"mount_point": "/", "fstab": {"fsck-passno": -1}}`), `whole number`},
-		{part(`{"name": "root", "sizee": "1GiB", "size": "1"}`), `[1].partitioning.partitions[0].sizee (line 1): unknown key "sizee"; allowed: base, flags, fstab, local_loop, lvm, mkfs, mount, name, partitioning, size, type; did you mean "size"?`},
-		{part(`{"name": "root"}`), `[1].partitioning.partitions[0] (line 1): size is missing`},
+		{part(`{"name": "root", "sizee": "1GiB", "size": "1"}`), `[1].partitioning.partitions[0].sizee (line 1, node "root"): unknown key "sizee"; allowed: base, flags, fstab, local_loop, lvm, mkfs, mount, name, partitioning, size, type; did you mean "size"?`},
+		{part(`{"name": "root"}`), `[1].partitioning.partitions[0] (line 1, node "root"): size is missing`},
 		{part(`{"size": "1GiB"}`), `name is missing`},
 		{part(`{"name": "a", "size": "101%"}`), `percentage`},
 		{part(`{"name": "a", "size": "1GiB", "flags": ["bot"]}`), `unknown flag "bot"; allowed: boot, primary; did you mean "boot"?`},
@@ -267,7 +267,7 @@ func TestMistakes(t *testing.T) {
 		{part(`{"name": "a", "size": "1GiB"}, {"name": "b", "size": "1GiB", "flags": ["primary"]}`), `primary ones come first`},
 		{part(primaries(5)), `one too many`},
 		{part(primaries(4) + `, {"name": "l", "size": "1MiB"}`), `one too many`},
-		{part(``), `the list is empty`},
+		{part(``), `found no entry; a list of at least one partition is wanted`},
 		{disk + `{"partitioning": {"base": "image0", "label": "dos", "partitions": [{"name": "a", "size": 512}]}}]`, `unknown label "dos"`},
 		{disk + `{"partitioning": {"base": "image0", "label": "mbr"}}]`, `partitions is missing`},
 		{disk + `{"partitioning": {"base": "image0", "label": "mbr", "align": "100", "partitions": [{"name": "a", "size": 512}]}}]`, `multiple of 512`},
@@ -277,7 +277,7 @@ func TestMistakes(t *testing.T) {
 		{`[{"local_loop": {"name": "i", "mount": {"mount_point": "/"}}}]`, `it stands on a file system (mkfs)`},
 		{`[[["mkfs", {}]]]`, `mkfs stands on level 2; here is level 0 (local_loop)`},
 		{`[[["local_loop"]]]`, `a pair of a node and its settings`},
-		{`[[], [], [], [], [], []]`, `the levels are 0 (local_loop) to 4 (fstab)`},
+		{`[[], [], [], [], [], []]`, `found 6 entries; the levels are 0 (local_loop), 1 (partitioning, lvm), 2 (mkfs), 3 (mount) and 4 (fstab)`},
 		{"- &a\n  local_loop: {name: x, y: *b}\n", `no such anchor`},
 	} {
 		err := mistake(c.config)

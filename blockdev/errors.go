@@ -1,8 +1,9 @@
 package blockdev
 
 import (
+	"cmp"
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -11,11 +12,12 @@ type ConfigError struct {
 	Head string // a text that other tools match on; it leads the message
 	Path string // such as [1].partitioning.partitions[0].sizee; "" for the whole
 	Line int    // from 1; 0 when unknown
+	Node string // the name of the node; "" when unknown or said in Text
 	Text string // what was found and what is allowed
 }
 
 func (e *ConfigError) Error() string {
-	where := place{path: e.Path, line: e.Line}.String()
+	where := place{path: e.Path, line: e.Line, node: e.Node}.String()
 	if e.Head != "" {
 		return fmt.Sprintf("%s: %s: %s", strings.TrimSuffix(e.Head, ":"), where, e.Text)
 	}
@@ -81,14 +83,21 @@ func (e *NoSpaceError) Unwrap() error { return e.Err }
 // allowed lists words for a message, and the one that the user most likely
 // meant when found is near it.
 func allowed(found string, words []string) string {
-	words = append([]string(nil), words...)
-	sort.Strings(words)
+	words = slices.Clone(words)
+	slices.SortFunc(words, func(a, b string) int {
+		if isNumber(a) && isNumber(b) {
+			return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+		}
+		return strings.Compare(a, b)
+	})
 	s := "allowed: " + strings.Join(words, ", ")
 	if near := nearest(found, words); near != "" {
 		s += fmt.Sprintf("; did you mean %q?", near)
 	}
 	return s
 }
+
+func isNumber(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
 // nearest returns the word with the smallest edit distance to found, "" when
 // none is near enough to be meant.

@@ -3,6 +3,7 @@ package blockdev
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Fstab is the line of a mount in /etc/fstab.
@@ -18,9 +19,6 @@ func fstabKind() nodeKind {
 }
 
 func decodeFstab(e entry) ([]Node, error) {
-	if err := e.needBase(); err != nil {
-		return nil, err
-	}
 	f := fields{e: e}
 	n := &Fstab{
 		vertex:   e.vertex(),
@@ -31,13 +29,14 @@ func decodeFstab(e entry) ([]Node, error) {
 	if n.Options == "" {
 		n.Options = "defaults"
 	}
-	if err := f.done("name", "base", "options", "dump-freq", "fsck-passno"); err != nil {
-		return nil, err
+	return []Node{n}, f.err
+}
+
+func checkMountOption(s string) error {
+	if strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == '#' }) {
+		return fmt.Errorf("options %q: parted by commas, without blanks", s)
 	}
-	if strings.ContainsAny(n.Options, " \t\n#") {
-		return nil, f.place("options").errorf("options %q: parted by commas, without blanks", n.Options)
-	}
-	return []Node{n}, nil
+	return nil
 }
 
 // Fstab returns /etc/fstab: a line for each mount that has an fstab node, in

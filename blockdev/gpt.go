@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,62 +36,44 @@ var gptAttributes = map[string]uint{
 
 func (p *Partition) gptFields(f *fields) {
 	p.TypeGUID = linuxGUID
-	if s, ok := f.scalar("type"); ok {
-		guid, err := gptType(s)
-		if err != nil {
-			f.fail(f.place("type").errorf("%v", err))
-		}
-		p.TypeGUID = guid
-	}
-	if n := len(utf16.Encode([]rune(p.name))); n > gptNameUnits {
-		f.fail(p.at.errorf("name %q: %d characters; a GPT takes at most %d", p.name, n, gptNameUnits))
+	if f.e.v.get("type") != nil {
+		p.TypeGUID = field(f, "type", gptType)
 	}
 	p.ownUUID = strings.ToLower(f.text("uuid"))
-	if p.ownUUID != "" && !guidGrammar.MatchString(p.ownUUID) {
-		f.fail(f.place("uuid").errorf("found %q; a UUID is wanted, such as 6d4c1b8e-3f0a-4c55-9d1b-0a4f5e2c7d11", p.ownUUID))
+	if slices.Contains(f.words("flags"), "boot") {
+		p.Attributes |= 1 << gptAttributes["legacy-boot"]
 	}
-	p.gptFlags(f)
 	for _, w := range f.words("attributes") {
-		p.attribute(f, w)
-	}
-}
-
-func (p *Partition) gptFlags(f *fields) {
-	for _, w := range f.words("flags") {
-		switch w {
-		case "boot":
-			p.Attributes |= 1 << gptAttributes["legacy-boot"]
-		case "primary":
-			f.fail(f.place("flags").errorf("flag \"primary\": a GPT has no other partitions; leave it out"))
-		default:
-			f.fail(f.place("flags").errorf("unknown flag %q; %s", w, allowed(w, []string{"boot"})))
+		bit, err := gptAttribute(w)
+		if err != nil {
+			f.fail(f.place("attributes").errorf("%v", err))
 		}
-	}
-}
-
-func (p *Partition) attribute(f *fields, w string) {
-	if bit, ok := gptAttributes[w]; ok {
 		p.Attributes |= 1 << bit
-		return
 	}
-	bit, err := strconv.ParseUint(w, 10, 8)
-	if err != nil || bit > 63 {
-		var names []string
-		for n := range gptAttributes {
-			names = append(names, n)
-		}
-		f.fail(f.place("attributes").errorf("unknown attribute %q; a bit from 0 to 63 or %s", w, allowed(w, names)))
-		return
-	}
-	p.Attributes |= 1 << bit
 }
 
-func (t *Partitioning) checkCount() error {
+func checkGPTName(s string) error {
+	if n := len(utf16.Encode([]rune(s))); n > gptNameUnits {
+		return fmt.Errorf("name %q: %d characters; a GPT takes at most %d", s, n, gptNameUnits)
+	}
+	return nil
+}
+
+// gptAttribute returns the bit of an attribute's name or number.
+func gptAttribute(s string) (uint, error) {
+	if bit, ok := gptAttributes[s]; ok {
+		return bit, nil
+	}
+	bit, err := strconv.ParseUint(s, 10, 8)
+	if err != nil || bit > 63 {
+		return 0, fmt.Errorf("unknown attribute %q; a bit from 0 to 63 or %s", s, allowed(s, slices.Collect(maps.Keys(gptAttributes))))
+	}
+	return uint(bit), nil
+}
+
+func (t *Partitioning) checkUUIDs() error {
 	seen := map[string]*Partition{}
-	for i, p := range t.Partitions {
-		if i >= gptEntries {
-			return p.at.errorf("partition %q is one too many: a GPT holds %d", p.name, gptEntries)
-		}
+	for _, p := range t.Partitions {
 		if old := seen[p.ownUUID]; old != nil && p.ownUUID != "" {
 			return p.at.errorf("uuid %s is used twice: by %q and %q", p.ownUUID, old.name, p.name)
 		}

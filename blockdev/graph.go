@@ -140,10 +140,7 @@ func (n *Mkfs) fillDefaults(d Defaults, root bool) error {
 		if !root {
 			return n.at.errorf("type is missing: mkfs %q is not the root file system; %s", n.name, allowed("", fsTypeNames()))
 		}
-		n.FSType = d.RootFSType
-		if err := n.setType(n.at); err != nil {
-			return err
-		}
+		n.FSType = kernelName(d.RootFSType)
 	}
 	if n.Label == "" && root {
 		n.Label = d.rootLabel(n.FSType)

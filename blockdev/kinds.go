@@ -7,10 +7,9 @@ import "strings"
 type nodeKind struct {
 	name     string
 	level    int
-	keys     []string                      // what it takes, beside base, name and nested nodes
 	items    string                        // the key whose list holds nodes of their own
 	nameless bool                          // it is no node itself, its items are
-	decode   func(e entry) ([]Node, error) // checks every key
+	decode   func(e entry) ([]Node, error) // of what the schema accepts
 }
 
 const maxLevel = 4

@@ -1,6 +1,7 @@
 package blockdev
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 )
@@ -21,25 +22,32 @@ func decodeLocalLoop(e entry) ([]Node, error) {
 	f := fields{e: e}
 	n := &LocalLoop{
 		vertex:    e.vertex(),
-		Size:      f.absolute("size"),
+		Size:      field(&f, "size", ParseSize),
 		Directory: f.text("directory"),
 		BlockSize: f.integer("block_size", 512),
 	}
-	if err := f.done("name", "size", "directory", "block_size"); err != nil {
-		return nil, err
+	return []Node{n}, f.err
+}
+
+// checkFileName: the name becomes part of a file's name.
+func checkFileName(s string) error {
+	if strings.ContainsAny(s, "/\x00") || s == "." || s == ".." {
+		return fmt.Errorf("name %q: it names the image file, so no slash is allowed", s)
 	}
-	if e.v.get("size") != nil && n.Size == 0 {
-		return nil, f.place("size").errorf("size 0; leave the key out for a computed size")
+	return nil
+}
+
+func checkDiskSize(s string) error {
+	n, err := ParseSize(s)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("size 0; leave the key out for a computed size")
 	}
-	if err := checkBlockSize(n.BlockSize); err != nil {
-		return nil, f.place("block_size").errorf("%v", err)
+	return err
+}
+
+func checkFolder(s string) error {
+	if !filepath.IsAbs(s) || strings.Contains(s, "\x00") {
+		return fmt.Errorf("%q: an absolute folder is wanted, such as /var/tmp", s)
 	}
-	if n.Directory != "" && !filepath.IsAbs(n.Directory) {
-		return nil, f.place("directory").errorf("%q: an absolute folder is wanted", n.Directory)
-	}
-	// The name becomes a file name.
-	if strings.ContainsAny(n.name, "/\x00") || n.name == "." || n.name == ".." {
-		return nil, e.at.errorf("name %q: it names the image file, so no slash is allowed", n.name)
-	}
-	return []Node{n}, nil
+	return nil
 }

@@ -43,58 +43,44 @@ func mkfsKind() nodeKind {
 }
 
 func decodeMkfs(e entry) ([]Node, error) {
-	if err := e.needBase(); err != nil {
-		return nil, err
-	}
 	f := fields{e: e}
 	n := &Mkfs{
 		vertex:     e.vertex(),
-		FSType:     f.text("type"),
+		FSType:     kernelName(f.text("type")),
 		Label:      f.text("label"),
 		Options:    f.words("opts"),
-		Subvolumes: f.subvolumes("subvolumes"),
-	}
-	uuid := f.text("uuid")
-	n.ownOptions = e.v.get("opts") != nil
-	if err := f.done("name", "base", "type", "label", "opts", "uuid", "subvolumes"); err != nil {
-		return nil, err
-	}
-	if err := n.setType(f.place("type")); err != nil {
-		return nil, err
-	}
-	return []Node{n}, n.setUUID(uuid, f.place("uuid"))
-}
-
-func (n *Mkfs) setType(at place) error {
-	if n.FSType == "" {
-		return nil
-	}
-	if err := checkFSType(n.FSType, at); err != nil {
-		return err
-	}
-	if n.FSType == "fat" { // the kernel knows it as vfat only
-		n.FSType = "vfat"
-	}
-	return nil
-}
-
-func (n *Mkfs) setUUID(s string, at place) error {
-	if s == "" {
-		return nil
+		ownOptions: e.v.get("opts") != nil,
+		ownUUID:    strings.ToLower(f.text("uuid")),
 	}
 	if n.FSType == "vfat" {
-		id, err := fat.ParseID(s)
-		if err != nil {
-			return at.errorf("%v", err)
+		n.ownUUID = field(&f, "uuid", cleanFATID)
+	}
+	for _, w := range f.words("subvolumes") {
+		clean, _ := cleanSubvolume(w)
+		if slices.Contains(n.Subvolumes, clean) {
+			f.fail(f.place("subvolumes").errorf("subvolume %q is given twice", w))
 		}
-		n.ownUUID = fat.FormatID(id)
-		return nil
+		n.Subvolumes = append(n.Subvolumes, clean)
 	}
-	n.ownUUID = strings.ToLower(s)
-	if !guidGrammar.MatchString(n.ownUUID) {
-		return at.errorf("found %q; a UUID is wanted, such as 6d4c1b8e-3f0a-4c55-9d1b-0a4f5e2c7d11", s)
+	return []Node{n}, f.err
+}
+
+// kernelName is what the kernel calls a file system.
+func kernelName(fsType string) string {
+	if fsType == "fat" {
+		return "vfat"
 	}
-	return nil
+	return fsType
+}
+
+func cleanFATID(s string) (string, error) {
+	id, err := fat.ParseID(s)
+	return fat.FormatID(id), err
+}
+
+func checkFATID(s string) error {
+	_, err := fat.ParseID(s)
+	return err
 }
 
 func checkFSType(t string, at place) error {

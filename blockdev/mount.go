@@ -1,9 +1,11 @@
 package blockdev
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Mount puts a file system into the tree.
@@ -21,26 +23,20 @@ func mountKind() nodeKind {
 }
 
 func decodeMount(e entry) ([]Node, error) {
-	if err := e.needBase(); err != nil {
-		return nil, err
-	}
 	f := fields{e: e}
-	f.require("mount_point")
-	mp, sub := f.text("mount_point"), f.subvolume("subvolume")
-	if err := f.done("name", "base", "mount_point", "subvolume"); err != nil {
-		return nil, err
-	}
-	at := f.place("mount_point")
-	switch {
-	case mp == "":
-		return nil, at.errorf("mount_point is empty; a path such as /var is wanted")
-	case strings.ContainsAny(mp, " \t\n\\\x00"):
-		return nil, at.errorf("mount point %q: blanks and backslashes would break /etc/fstab", mp)
-	case slices.Contains(strings.Split(mp, "/"), ".."):
-		return nil, at.errorf("mount point %q leads out of the tree by ..", mp)
-	}
+	sub := field(&f, "subvolume", cleanSubvolume)
 	// A path without a leading slash has always meant the root.
-	return []Node{&Mount{vertex: e.vertex(), MountPoint: path.Clean("/" + mp), Subvolume: sub}}, nil
+	return []Node{&Mount{vertex: e.vertex(), MountPoint: path.Clean("/" + f.text("mount_point")), Subvolume: sub}}, f.err
+}
+
+func checkMountPath(s string) error {
+	switch {
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == '\\' || r == '#' }):
+		return fmt.Errorf("mount point %q: blanks, # and backslashes would break /etc/fstab", s)
+	case slices.Contains(strings.Split(s, "/"), ".."):
+		return fmt.Errorf("mount point %q leads out of the tree by ..", s)
+	}
+	return nil
 }
 
 // compareMountPoints orders by path components, so that /var comes before

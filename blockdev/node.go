@@ -30,11 +30,3 @@ func (v *vertex) base() string {
 func (e entry) vertex() vertex {
 	return vertex{name: e.name, bases: e.bases, at: e.at}
 }
-
-// needBase fails when an entry has no node to stand on.
-func (e entry) needBase() error {
-	if len(e.bases) == 0 {
-		return e.at.errorf("base is missing: %s %q stands on another node", e.kind.name, e.name)
-	}
-	return nil
-}

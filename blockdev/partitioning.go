@@ -1,6 +1,8 @@
 package blockdev
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -37,29 +39,24 @@ func partitioningKind() nodeKind {
 }
 
 func decodePartitioning(e entry) ([]Node, error) {
-	if err := e.needBase(); err != nil {
-		return nil, err
-	}
 	f := fields{e: e}
-	f.require("label", "partitions")
 	t := &Partitioning{Base: e.bases[0], Label: f.text("label"), Align: mib}
 	if e.v.get("align") != nil {
-		t.Align = f.absolute("align")
+		t.Align = field(&f, "align", ParseSize)
 	}
-	if err := f.done("name", "base", "label", "align", "partitions"); err != nil {
-		return nil, err
-	}
-	if t.Label != "mbr" && t.Label != "gpt" {
-		return nil, f.place("label").errorf("unknown label %q; %s", t.Label, allowed(t.Label, []string{"mbr", "gpt"}))
-	}
-	// Partitions counts in sectors, and the table itself needs one.
-	if t.Align < 512 || t.Align%512 != 0 || t.Align > gib {
-		return nil, f.place("align").errorf("%d bytes; a multiple of 512 up to 1 GiB is wanted", t.Align)
-	}
-	if len(e.items) == 0 {
-		return nil, f.place("partitions").errorf("the list is empty; at least one partition is wanted")
+	if f.err != nil {
+		return nil, f.err
 	}
 	return t.decode(e)
+}
+
+// checkAlignment: partitions count in sectors, and the table itself needs one.
+func checkAlignment(s string) error {
+	n, err := ParseSize(s)
+	if err == nil && (n < 512 || n%512 != 0 || n > gib) {
+		err = fmt.Errorf("%d bytes; a multiple of 512 up to 1 GiB is wanted", n)
+	}
+	return err
 }
 
 func (t *Partitioning) decode(e entry) ([]Node, error) {
@@ -73,54 +70,49 @@ func (t *Partitioning) decode(e entry) ([]Node, error) {
 		nodes = append(nodes, p)
 	}
 	if t.Label == "gpt" {
-		return nodes, t.checkCount()
+		return nodes, t.checkUUIDs()
 	}
 	return nodes, t.checkOrder()
 }
 
 func (t *Partitioning) partition(e entry, it item) (*Partition, error) {
 	f := fields{e: entry{kind: e.kind, at: it.at, v: it.v}}
-	f.require("size")
 	p := &Partition{
 		vertex: vertex{name: it.name, bases: []string{t.Base}, at: it.at},
 		Table:  t,
-		Size:   f.relative("size"),
+		Size:   field(&f, "size", ParseRelativeSize),
 	}
-	keys := []string{"name", "base", "size", "type", "flags"}
 	if t.Label == "gpt" {
 		p.gptFields(&f)
-		keys = append(keys, "uuid", "attributes")
 	} else {
 		p.mbrFields(&f)
 	}
-	if err := f.done(keys...); err != nil {
-		return nil, err
+	return p, f.err
+}
+
+func checkPartitionSize(s string) error {
+	n, err := ParseRelativeSize(s)
+	if err == nil && !n.Relative && n.Bytes < 512 {
+		err = fmt.Errorf("%d bytes; a partition has at least one sector of 512", n.Bytes)
 	}
-	if !p.Size.Relative && p.Size.Bytes < 512 {
-		return nil, f.place("size").errorf("%d bytes; a partition has at least one sector of 512", p.Size.Bytes)
-	}
-	return p, nil
+	return err
 }
 
 func (p *Partition) mbrFields(f *fields) {
 	p.Type = 0x83
-	if s, ok := f.scalar("type"); ok {
-		n, err := strconv.ParseUint(strings.TrimPrefix(strings.ToLower(s), "0x"), 16, 8)
-		if err != nil || n == 0 {
-			f.fail(f.place("type").errorf("found %q; an MBR type is wanted in hexadecimal, 0x01 to 0xff, such as 0x83", s))
-		}
-		p.Type = byte(n)
+	if f.e.v.get("type") != nil {
+		p.Type = field(f, "type", mbrType)
 	}
-	for _, w := range f.words("flags") {
-		switch w {
-		case "boot":
-			p.Boot = true
-		case "primary":
-			p.Primary = true
-		default:
-			f.fail(f.place("flags").errorf("unknown flag %q; %s", w, allowed(w, []string{"boot", "primary"})))
-		}
+	flags := f.words("flags")
+	p.Boot, p.Primary = slices.Contains(flags, "boot"), slices.Contains(flags, "primary")
+}
+
+func mbrType(s string) (byte, error) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(strings.ToLower(s), "0x"), 16, 8)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("found %q; an MBR type is wanted in hexadecimal, 0x01 to 0xff, such as 0x83", s)
 	}
+	return byte(n), nil
 }
 
 // place lays the partitions out on a disk of so many bytes. Partitions with a

@@ -25,6 +25,9 @@ var units = []struct {
 	{"T", 1e12}, {"G", 1e9}, {"M", 1e6}, {"K", 1e3}, {"B", 1}, {"", 1},
 }
 
+// percentGrammar leaves exponents, hexadecimal and NaN to others.
+var percentGrammar = regexp.MustCompile(`^\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*$`)
+
 var sizeGrammar = regexp.MustCompile(`^([\d.]*) ?([A-Za-z0-9_]*)$`)
 
 // ParseSize reads an absolute size: a number, at most one blank, a unit. Both
@@ -111,7 +114,7 @@ func ParseRelativeSize(s string) (Size, error) {
 		return Size{Bytes: n, Given: err == nil}, err
 	}
 	p, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || math.IsNaN(p) || p <= 0 || p > 100 {
+	if err != nil || !percentGrammar.MatchString(number) || p <= 0 || p > 100 {
 		return Size{}, fmt.Errorf("size %q: a percentage above 0 and up to 100 is wanted", s)
 	}
 	return Size{Percent: p, Relative: true, Given: true}, nil

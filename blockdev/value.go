@@ -1,8 +1,8 @@
 package blockdev
 
 import (
-	"fmt"
 	"strconv"
+	"strings"
 )
 
 // valueKind says what one value of the configuration is.
@@ -43,10 +43,19 @@ func (v *value) get(key string) *value {
 	return nil
 }
 
+// textOf returns the spelling of a map's scalar, "" when there is none.
+func (v *value) textOf(key string) string {
+	if c := v.get(key); c != nil {
+		return c.text
+	}
+	return ""
+}
+
 // place is where something stands in the configuration.
 type place struct {
 	path string // such as [1].partitioning.partitions[0].size
 	line int    // from 1; 0 when it was never in a file
+	node string // the name of the node around it; "" when it does not matter
 }
 
 func (p place) key(name string, v *value) place {
@@ -62,9 +71,10 @@ func (p place) index(i int, v *value) place {
 
 func (p place) at(path string, v *value) place {
 	if v != nil && v.line > 0 {
-		return place{path: path, line: v.line}
+		p.line = v.line
 	}
-	return place{path: path, line: p.line}
+	p.path = path
+	return p
 }
 
 func (p place) String() string {
@@ -72,8 +82,15 @@ func (p place) String() string {
 	if path == "" {
 		path = "top level"
 	}
-	if p.line == 0 {
+	var more []string
+	if p.line > 0 {
+		more = append(more, "line "+strconv.Itoa(p.line))
+	}
+	if p.node != "" {
+		more = append(more, "node "+quote(p.node))
+	}
+	if len(more) == 0 {
 		return path
 	}
-	return fmt.Sprintf("%s (line %d)", path, p.line)
+	return path + " (" + strings.Join(more, ", ") + ")"
 }
