@@ -150,7 +150,7 @@ func (s *Store) pruneAuto(ctx context.Context, limit int64) (PruneReport, error)
 	err = second.run(ctx)
 	r := second.report
 	r.Layers, r.Records, r.Freed = r.Layers+first.report.Layers, r.Records+first.report.Records, r.Freed+first.report.Freed
-	return r, errors.Join(err, s.forgetBuilds())
+	return r, err
 }
 
 // size is what all finished layers take on disk, in bytes. The sizes are kept in
