@@ -11,9 +11,22 @@ import (
 //
 //	resolve elements → check configuration, host, outputs → plan steps → open the store
 //	→ build the tree (resuming) → create the disks from it → write all formats → publish
-func build(ctx context.Context, o Options, u *ui) (err error) {
-	began := time.Now()
+//
+// A build that memory has no room for begins again on disk.
+func build(ctx context.Context, o Options, u *ui) error {
 	j := &job{o: o, ui: u}
+	err := j.run(ctx)
+	if err == nil || ctx.Err() != nil || !j.memory.ranOut(err, u.Tail(20)) {
+		return err
+	}
+	u.Warn(fmt.Sprintf("working in memory ran out of room, so the build starts again on disk (%v)", err))
+	o.NoTmpfs = true
+	j = &job{o: o, ui: u}
+	return j.run(ctx)
+}
+
+func (j *job) run(ctx context.Context) (err error) {
+	began := time.Now()
 	defer func() { err = errors.Join(err, j.close()) }()
 	for _, stage := range []struct {
 		name string
@@ -29,7 +42,7 @@ func build(ctx context.Context, o Options, u *ui) (err error) {
 		if j.upToDate {
 			break
 		}
-		done := u.Stage(stage.name)
+		done := j.ui.Stage(stage.name)
 		err := stage.do(ctx)
 		done(err)
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/lithify/lithify/blockdev/file"
 	"github.com/lithify/lithify/blockdev/loop"
 	"github.com/lithify/lithify/rootfs/runner"
-	"golang.org/x/sys/unix"
 )
 
 // createDisks lays the tree out on raw disks, with boot code.
@@ -124,45 +123,19 @@ func (j *job) checkBackend() error {
 	return nil
 }
 
-// imageFolder is where raw disks are made: in memory when that is allowed, the
-// machine has as much as asked for, and the content fits well.
+// imageFolder is where raw disks are made: in memory where they fit well.
 func (j *job) imageFolder(plan *blockdev.Plan) (string, error) {
-	dir := filepath.Join(j.work, "image")
 	if err := os.MkdirAll(filepath.Join(j.work, "disk"), 0o755); err != nil {
 		return "", err
-	}
-	total, available, err := memory()
-	if err != nil || j.o.NoTmpfs || total < 2*j.o.MinTmpfs {
-		return dir, os.MkdirAll(dir, 0o755)
 	}
 	var need int64
 	for _, f := range plan.FileSystems {
 		need += f.Content.Bytes + f.Size/16 // inode tables, journal
 	}
-	need += need / 4
-	if need > available/2 {
-		return dir, os.MkdirAll(dir, 0o755)
-	}
-	dir += "-memory"
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	parent, err := j.roomFor(need + need/4)
+	if err != nil {
 		return "", err
 	}
-	if isMounted(dir) {
-		return dir, nil // the second try of a disk that grew
-	}
-	if err := unix.Mount("lithify", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=0755,size=%d", available/2)); err != nil {
-		return "", fmt.Errorf("mounting a tmpfs for the disk: %w", err)
-	}
-	j.undo = append(j.undo, func() error { return unix.Unmount(dir, unix.MNT_DETACH) })
-	return dir, nil
-}
-
-func isMounted(dir string) bool {
-	var fs unix.Statfs_t
-	return unix.Statfs(dir, &fs) == nil && fs.Type == unix.TMPFS_MAGIC && !sameDevice(dir, filepath.Dir(dir))
-}
-
-func sameDevice(a, b string) bool {
-	var x, y unix.Stat_t
-	return unix.Stat(a, &x) == nil && unix.Stat(b, &y) == nil && x.Dev == y.Dev
+	dir := filepath.Join(parent, "image")
+	return dir, os.MkdirAll(dir, 0o755)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/blockdev/boot"
@@ -34,6 +35,7 @@ type job struct {
 	format   convert.FormatOptions
 
 	work    string
+	memory  workMemory
 	store   *oci.Store
 	records outputRecords
 	builder *rootfs.Builder
@@ -45,6 +47,9 @@ type job struct {
 	key         string // what the outputs are made of
 	result      rootfs.Result
 	tree        string // the finished tree, mounted
+	measureTree sync.Once
+	treeSize    int64 // bytes of files, once measured
+	treeErr     error
 	disks       blockdev.Disk
 	diskPlan    *blockdev.Plan
 	made        []*output
@@ -96,7 +101,7 @@ func (j *job) configureDisks() error {
 		return usagef("--mkfs-options: %w", err)
 	}
 	j.graph, err = config.Graph(blockdev.Defaults{
-		RootFSType: j.o.FSType, RootLabel: j.o.RootLabel, RootOptions: shell,
+		RootFSType: j.o.FSType, RootLabel: j.o.RootLabel, RootOptions: shell, Release: j.o.Environment["DIB_RELEASE"],
 		JournalMiB: int(j.o.JournalSize / mib), MaxOnlineResize: j.o.MaxOnlineResize,
 	})
 	return err
@@ -193,10 +198,9 @@ func (j *job) plan(ctx context.Context) error {
 		return err
 	}
 	j.work, j.undo = work, append(j.undo, remove)
-	if j.store, err = oci.Open(ctx, oci.Options{Root: root}); err != nil {
+	if err := j.openStore(ctx, root); err != nil {
 		return err
 	}
-	j.undo = append(j.undo, j.store.Close)
 	options, err := j.treeOptions(root)
 	if err != nil {
 		return err
@@ -213,6 +217,22 @@ func (j *job) plan(ctx context.Context) error {
 		return err
 	}
 	return j.lookForOutputs()
+}
+
+// openStore opens the store, or one in memory for a build that keeps no layer.
+func (j *job) openStore(ctx context.Context, root string) error {
+	dir, err := j.layersInMemory()
+	if err != nil {
+		return err
+	}
+	if dir != "" {
+		root = dir
+	}
+	if j.store, err = oci.Open(ctx, oci.Options{Root: root}); err != nil {
+		return err
+	}
+	j.undo = append(j.undo, j.store.Close)
+	return nil
 }
 
 func (j *job) treeOptions(store string) (rootfs.Options, error) {

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -96,50 +93,4 @@ func removeIfDead(dir string) error {
 		return fmt.Errorf("removing what a dead build left: %w", err)
 	}
 	return nil
-}
-
-// memory gives the machine's memory and what of it is free for a build, in
-// bytes, with the limit of the control group where there is one.
-func memory() (total, available int64, err error) {
-	f, err := os.Open("/proc/meminfo")
-	if err != nil {
-		return 0, 0, err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 2 {
-			continue
-		}
-		n, _ := strconv.ParseInt(fields[1], 10, 64)
-		switch fields[0] {
-		case "MemTotal:":
-			total = n * kib
-		case "MemAvailable:":
-			available = n * kib
-		}
-	}
-	return total, min(available, groupLimit()), lines.Err()
-}
-
-// groupLimit is what the control group still allows; very much without one.
-func groupLimit() int64 {
-	limit, err := readInt("/sys/fs/cgroup/memory.max")
-	if err != nil {
-		return math.MaxInt64
-	}
-	used, err := readInt("/sys/fs/cgroup/memory.current")
-	if err != nil {
-		return limit
-	}
-	return max(0, limit-used)
-}
-
-func readInt(path string) (int64, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 }

@@ -170,8 +170,8 @@ func report(stderr io.Writer, program string, err error, log buildLog) int {
 	}
 	fmt.Fprintf(&b, "%s: %v\n", program, err)
 	h := hint(err)
-	if hookFailed && strings.Contains(strings.Join(log.tail, "\n"), "No space left on device") {
-		h = hint(syscall.ENOSPC) // the hook has only its exit code to say so
+	if ranFull(err, log.tail) {
+		h = hint(syscall.ENOSPC)
 	}
 	if h != "" {
 		fmt.Fprintf(&b, "%s\n", h)
@@ -181,4 +181,13 @@ func report(stderr io.Writer, program string, err error, log buildLog) int {
 	}
 	io.WriteString(stderr, b.String())
 	return code
+}
+
+// ranFull says whether a build ended since a disk of this machine is full. A hook
+// has only its exit code and its last lines to say so.
+func ranFull(err error, tail []string) bool {
+	if errors.As(err, new(*rootfs.HookError)) {
+		return strings.Contains(strings.Join(tail, "\n"), "No space left on device")
+	}
+	return errors.Is(err, syscall.ENOSPC) && !errors.As(err, new(*blockdev.NoSpaceError))
 }

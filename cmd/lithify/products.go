@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/convert"
+	"golang.org/x/sys/unix"
 )
 
 // product is one output that a build makes: a format of a disk, or of the tree.
@@ -130,23 +132,43 @@ func (j *job) writeProduct(ctx context.Context, i int, p product) error {
 }
 
 func (j *job) writeTree(ctx context.Context, out *output, p product) error {
-	o := convert.TreeOptions{Format: j.format, Logger: j.ui.Logger(), Progress: j.progressOf(out, j.treeSize())}
+	total, err := j.treeBytes()
+	if err != nil {
+		return err
+	}
+	o := convert.TreeOptions{Format: j.format, Logger: j.ui.Logger(), Progress: j.progressOf(out, total)}
 	if j.o.Epoch != nil {
 		o.Time = *j.o.Epoch
 	}
 	return convert.Tree(ctx, p.format, out.File(), j.tree, o)
 }
 
-// treeSize is how much the tree holds, where that is known: it was measured for
-// the disk.
-func (j *job) treeSize() (n int64) {
-	if j.diskPlan == nil {
-		return 0
-	}
-	for _, f := range j.diskPlan.FileSystems {
-		n += f.Content.Bytes
-	}
-	return n
+// treeBytes counts the bytes of the tree's files, each once, so that progress
+// has a total. It looks at each file's inode, which the writers do anyway.
+func (j *job) treeBytes() (int64, error) {
+	j.measureTree.Do(func() { j.treeSize, j.treeErr = bytesBelow(j.tree) })
+	return j.treeSize, j.treeErr
+}
+
+func bytesBelow(root string) (total int64, err error) {
+	seen := map[uint64]bool{}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return fmt.Errorf("looking at %q: %w", path, err)
+		}
+		if st.Nlink == 1 || !seen[st.Ino] {
+			total += st.Size
+		}
+		if st.Nlink > 1 {
+			seen[st.Ino] = true
+		}
+		return nil
+	})
+	return total, err
 }
 
 func (j *job) writeDisk(ctx context.Context, out *output, p product) (err error) {
