@@ -48,10 +48,10 @@ func names(g *Graph) string {
 	return strings.Join(all, " ")
 }
 
-func TestOrderAndNames(t *testing.T) {
-	for name, c := range map[string]struct{ config, want string }{
-		"tree": {onePartition, "image0 root mkfs_root mount_mkfs_root fstab_mount_mkfs_root"},
-		"all nested": {`
+// forms are configurations of every form, with their nodes in order.
+var forms = map[string]struct{ config, want string }{
+	"tree": {onePartition, "image0 root mkfs_root mount_mkfs_root fstab_mount_mkfs_root"},
+	"all nested": {`
 - local_loop:
     name: image0
     partitioning:
@@ -60,25 +60,28 @@ func TestOrderAndNames(t *testing.T) {
       - {name: root, flags: boot primary, size: 50%, mkfs: {mount: {mount_point: /}}}
       - {name: var, flags: [primary], size: 100%, mkfs: {type: ext4, mount: {mount_point: /var}}}
 `, "image0 root var mkfs_root mount_mkfs_root mkfs_var mount_mkfs_var"},
-		"graph, out of order": {`[
+	"graph, out of order": {`[
 	{"fstab": {"name": "f", "base": "m"}},
 	{"mount": {"name": "m", "base": "mkfs_root", "mount_point": "/"}},
 	{"mkfs": {"name": "mkfs_root", "base": "root"}},
 	{"partitioning": {"base": "image0", "label": "mbr", "partitions": [{"name": "root", "flags": ["primary"], "size": "1GiB"}]}},
 	{"local_loop": {"name": "image0"}}]`, "image0 root mkfs_root m f"},
-		"levels": {`[[["local_loop", {"name": "rootdisk"}]],
+	"levels": {`[[["local_loop", {"name": "rootdisk"}]],
 			[["partitioning", {"base": "rootdisk", "label": "mbr", "partitions": [{"name": "root", "flags": ["primary"], "size": "100%"}]}]],
 			[["mkfs", {"name": "mkfs_root", "base": "root"}]],
 			[["mount", {"base": "mkfs_root", "mount_point": "/"}]],
 			[["fstab", {"base": "mount_mkfs_root"}]]]`, "rootdisk root mkfs_root mount_mkfs_root fstab_mount_mkfs_root"},
-		"the manual's": {`[[["local_loop", {"name": "rootdisk"}]]]`, "rootdisk"},
-		"mounts by path": {`
+	"the manual's": {`[[["local_loop", {"name": "rootdisk"}]]]`, "rootdisk"},
+	"mounts by path": {`
 - local_loop: {name: a, size: 1GiB, mkfs: {type: ext4, mount: {name: log, mount_point: /var/log}}}
 - local_loop: {name: b, size: 1GiB, mkfs: {type: ext4, mount: {name: var-x, mount_point: /var-x}}}
 - local_loop: {name: c, size: 1GiB, mkfs: {type: ext4, mount: {name: var, mount_point: var}}}
 - local_loop: {name: d, size: 1GiB, mkfs: {type: ext4, mount: {name: root, mount_point: /}}}
 `, "a mkfs_a b mkfs_b c mkfs_c d mkfs_d root var log var-x"},
-	} {
+}
+
+func TestOrderAndNames(t *testing.T) {
+	for name, c := range forms {
 		t.Run(name, func(t *testing.T) {
 			if got := names(mustGraph(t, c.config)); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)

@@ -155,21 +155,6 @@ func (n *Mkfs) fillDefaults(d Defaults, root bool) error {
 	return n.checkLabel()
 }
 
-func (g *Graph) checkLabels() error {
-	seen := map[string]*Mkfs{}
-	for _, n := range g.config {
-		m, ok := n.(*Mkfs)
-		if !ok {
-			continue
-		}
-		if old := seen[m.Label]; old != nil {
-			return m.at.errorf("label %q used more than once: by %q and %q", m.Label, old.name, m.name)
-		}
-		seen[m.Label] = m
-	}
-	return nil
-}
-
 // edges returns what must be there before n: its bases, the partition before
 // it, the mount before it.
 func (g *Graph) edges(n Node) []string {

@@ -1,8 +1,6 @@
 package blockdev
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,34 +86,6 @@ func checkFSType(t string, at place) error {
 		return at.errorf("unknown file system %q; %s", t, allowed(t, fsTypeNames()))
 	}
 	return nil
-}
-
-// checkLabel makes a label where none is given, and measures it.
-func (n *Mkfs) checkLabel() error {
-	limit := fsTypes[n.FSType].max
-	if n.Label == "" {
-		n.Label = shorten(n.name, limit)
-	}
-	if n.FSType == "vfat" {
-		n.Label = strings.ToUpper(n.Label)
-	}
-	if len(n.Label) > limit {
-		return &ConfigError{Path: n.at.path, Line: n.at.line, Text: "label " + strconv.Quote(n.Label) +
-			" is too long for filesystem " + n.FSType + ": " + strconv.Itoa(len(n.Label)) + " bytes, at most " + strconv.Itoa(limit)}
-	}
-	if strings.ContainsAny(n.Label, " \t\n\"'\\\x00") {
-		return n.at.errorf("label %q: blanks, quotes and backslashes would break /etc/fstab", n.Label)
-	}
-	return nil
-}
-
-// shorten keeps a derived label within limit bytes and still its own.
-func shorten(name string, limit int) string {
-	if len(name) <= limit {
-		return name
-	}
-	sum := sha256.Sum256([]byte(name))
-	return name[:limit-5] + "-" + hex.EncodeToString(sum[:2])
 }
 
 // extRootOptions is what the root file system gets without opts of its own:
