@@ -118,7 +118,7 @@ part_convert() {
     local raw=$work/out/debian.raw out=$work/out/convert
     local -a zstd
     prepare
-    (cd "$top" && go build -o "$work/bin/convert" ./contrib/bench.d/convert)
+    build_convert
     cat "$raw" > /dev/null # in the page cache for all
     converted zstd "raw → qcow2, zstd; peer \`qemu-img convert -c -m 16 -W -o compression_type=zstd\`" 0.9 \
         -m 16 -W -o compression_type=zstd
@@ -128,6 +128,78 @@ part_convert() {
     compare "our zstd beside that zlib" - "${zstd[@]}" -- "${converted_peer[@]}"
     sizes "$size" "$converted_peer_size"
     rm -f "$out".*
+}
+
+build_convert() { (cd "$top" && go build -o "$work/bin/convert" ./contrib/bench.d/convert); }
+
+# part_formats: the other writers beside their peers, all formats in one run
+# beside each alone, and the room that a build takes.
+part_formats() {
+    local raw=$work/out/debian.raw tree=$work/tree out=$work/out/format
+    prepare
+    build_convert
+    cat "$raw" > /dev/null
+    beside vhd "$raw" "raw → vhd; peer \`qemu-img convert -O vpc\`" 0.6 \
+        qemu-img convert -O vpc -o force_size=on "$raw" "$out.peer"
+    beside vhd-fixed "$raw" "raw → vhd-fixed; peer \`qemu-img convert -O vpc -o subformat=fixed\`" 0.6 \
+        qemu-img convert -O vpc -o subformat=fixed,force_size=on "$raw" "$out.peer"
+    at_once
+    mkdir "$tree"
+    tar -C "$tree" -xpf "$work/out/all.tar"
+    repetitions=1 beside tgz "$tree" "tree → tgz; peer \`gzip -9\` of the tar" 0.5 \
+        sh -c 'gzip -9 < "$1" > "$2"' sh "$work/out/all.tar" "$out.peer"
+    row "… size" "$(megabytes "$out.ours") MB" "$(megabytes "$out.peer") MB" "$(calc "$(stat -c %s "$out.ours") / $(stat -c %s "$out.peer")")" "1.05"
+    rm -rf "$tree" "$out".* "$work"/out/all.*
+}
+
+# beside FORMAT SOURCE FIGURE TARGET PEER...: a row for one writer and its peer.
+beside() {
+    local format=$1 source=$2 figure=$3 target=$4 i ours=() peers=()
+    shift 4
+    for i in $(times 3); do
+        rm -f "$out".*
+        timed "ours-$format-$i" "$work/bin/convert" "$format" "" "$source" "$out.ours"
+        timed "peer-$format-$i" "$@"
+        ours+=("$(wall "ours-$format-$i")") peers+=("$(wall "peer-$format-$i")")
+    done
+    compare "$figure" "$target" "${ours[@]}" -- "${peers[@]}"
+}
+
+# at_once: every format alone and then all together, from kept steps; and how
+# much of the file system the last build held at most, looked at ten times a
+# second, beside its content and its outputs.
+at_once() {
+    local format all=raw,qcow2,vhd,vhd-fixed,vmdk,vdi,vhdx,tar slowest=0 took peak content outputs
+    for format in ${all//,/ }; do
+        rm -rf "$work"/out/all*
+        ours "alone-$format" "$work/store" --no-tmpfs -t "$format" -o "$work/out/all" debian-minimal vm
+        took=$(stage "alone-$format" "== writing outputs")
+        note "- $format alone: $took s"
+        slowest=$(calc "$took > $slowest ? $took : $slowest")
+    done
+    rm -rf "$work"/out/all*
+    watch_room "$work/logs/room" 2> /dev/null &
+    builds+=("$!")
+    ours all "$work/store" --no-tmpfs -t "$all" -o "$work/out/all" debian-minimal vm
+    kill "$!"
+    took=$(stage all "== writing outputs")
+    row "writing $all at once; beside the slowest alone" "$took s" "$slowest s" "$(calc "$took / $slowest")" "1.15"
+    peak=$(cat "$work/logs/room") outputs=$(du -ck "$work"/out/all.* | tail -n 1 | cut -f1)
+    content=$(($(stat -c %s "$work/out/all.tar") / 1024))
+    row "… most that work folder and outputs took; beside content and outputs" "$((peak / 1024)) MiB" "$(((content + outputs) / 1024)) MiB" "$(calc "$peak / ($content + $outputs)")" "1.2"
+}
+
+# watch_room FILE: keeps in FILE the most KiB that work folder and outputs took.
+watch_room() {
+    local most=0 now
+    while :; do
+        now=$(du -skc "$work/tmp" "$work"/out/all* "$work"/out/.all* | tail -n 1 | cut -f1)
+        if [ "$now" -gt "$most" ]; then
+            most=$now
+            echo "$most" > "$1"
+        fi
+        sleep 0.1
+    done
 }
 
 sizes() { row "… size" "$(calc "$1 / 1e6" %.0f) MB" "$(calc "$2 / 1e6" %.0f) MB" "$(calc "$1 / $2")" "1.05"; }
@@ -140,7 +212,7 @@ converted() {
     converted_ours=() converted_peer=()
     for i in $(times 3); do
         rm -f "$out".*
-        timed "convert-$type-$i" "$work/bin/convert" "$type" "$raw" "$out.ours"
+        timed "convert-$type-$i" "$work/bin/convert" qcow2 "compression_type=$type" "$raw" "$out.ours"
         timed "qemu-img-$type-$i" qemu-img convert -c "$@" -O qcow2 "$raw" "$out.peer"
         converted_ours+=("$(wall "convert-$type-$i")") converted_peer+=("$(wall "qemu-img-$type-$i")")
         cpu+=("$(processor "convert-$type-$i")") peer_cpu+=("$(processor "qemu-img-$type-$i")")

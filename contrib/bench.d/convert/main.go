@@ -1,6 +1,10 @@
-// Command convert writes a raw disk as qcow2 with package convert and nothing
-// else of lithify, so that contrib/bench can measure that writer beside
-// qemu-img: convert zstd|zlib|none RAW QCOW2.
+// Command convert writes one format with package convert and nothing else of
+// lithify, so that contrib/bench can measure that writer beside its peer:
+//
+//	convert FORMAT OPTIONS SOURCE OUT
+//
+// SOURCE is a raw disk or a folder, as the format has it; OPTIONS are those of
+// --qemu-img-options, or "".
 package main
 
 import (
@@ -19,17 +23,32 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string) (err error) {
-	if len(args) != 3 {
-		return fmt.Errorf("arguments %q: zstd|zlib|none RAW QCOW2 is expected", args)
+func run(ctx context.Context, args []string) error {
+	if len(args) != 4 {
+		return fmt.Errorf("arguments %q: FORMAT OPTIONS SOURCE OUT are expected", args)
 	}
-	o := convert.Options{Compress: args[0] != "none"}
-	if o.Compress {
-		if o.Format, err = convert.ParseOptions("qcow2", "compression_type="+args[0]); err != nil {
-			return err
-		}
+	f, err := convert.Lookup(args[0])
+	if err != nil {
+		return err
 	}
-	in, err := os.Open(args[1])
+	options, err := convert.ParseOptions(f.Name, args[1])
+	if err != nil {
+		return err
+	}
+	out, err := os.Create(args[3])
+	if err != nil {
+		return err
+	}
+	if f.NeedsDisk {
+		err = writeDisk(ctx, f, out, args[2], convert.Options{Compress: true, Format: options})
+	} else {
+		err = convert.Tree(ctx, f, out, args[2], convert.TreeOptions{Format: options})
+	}
+	return errors.Join(err, out.Close())
+}
+
+func writeDisk(ctx context.Context, f convert.Format, out *os.File, path string, o convert.Options) error {
+	in, err := os.Open(path)
 	if err != nil {
 		return err
 	}
@@ -38,9 +57,5 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	out, err := os.Create(args[2])
-	if err != nil {
-		return err
-	}
-	return errors.Join(convert.Qcow2(ctx, out, src, o), out.Close())
+	return convert.Disk(ctx, f, out, src, o)
 }
