@@ -14,11 +14,12 @@ var reach = map[string][]string{
 	"cmd/lithify":             {"*"},
 	"oci":                     {"rootfs", "rootfs/runner", "elements"},
 	"rootfs":                  {"rootfs/runner", "elements"},
-	"blockdev/loop":           {"blockdev"},
-	"blockdev/file":           {"blockdev"},
-	"blockdev/boot":           {"blockdev"},
+	"blockdev":                {"blockdev/fat"},
+	"blockdev/loop":           {"blockdev", "blockdev/fat"},
+	"blockdev/file":           {"blockdev", "blockdev/fat"},
+	"blockdev/boot":           {"blockdev", "blockdev/fat"},
 	"blockdev/boot/boottest":  {},
-	"blockdev/blockdevtest":   {"blockdev"},
+	"blockdev/blockdevtest":   {"blockdev", "blockdev/fat"},
 	"contrib/bench.d/convert": {"convert"},
 }
 
