@@ -200,7 +200,7 @@ func (i *Image) ensure(ctx context.Context, b *blob) error {
 	}
 	rec, err := i.s.makeBlob(ctx, b.from, b.to, i.blobFolder())
 	if err != nil {
-		return err
+		return i.s.hint(err)
 	}
 	if rec == b.rec {
 		return nil

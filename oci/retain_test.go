@@ -113,7 +113,7 @@ func TestPruneAutoIsCheap(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	for chain := range 4 {
 		at := base(t, s)
-		for n := range 30 {
+		for n := range 10 {
 			name := fmt.Sprint(chain, " ", n)
 			l, c := step(t, s, at, name, writer(t, "f", name))
 			seal(t, c, l)
@@ -131,7 +131,7 @@ func TestPruneAutoIsCheap(t *testing.T) {
 			t.Errorf("report %+v", r)
 		}
 	}
-	t.Logf("with 120 layers: %v", time.Since(begin)/10)
+	t.Logf("with 40 layers: %v", time.Since(begin)/10)
 }
 
 // helpRetain is a build that prunes when it is done.

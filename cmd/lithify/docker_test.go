@@ -40,9 +40,10 @@ func TestTinyDockerLocal(t *testing.T) {
 			}
 			must(t, os.WriteFile(conf, []byte(text), 0o644))
 			give(t, as, run)
-			w = w.with("XDG_RUNTIME_DIR="+run, "CONTAINERS_STORAGE_CONF="+conf)
+			bare := w.with("CONTAINERS_STORAGE_CONF=" + conf)
+			w = bare.with("XDG_RUNTIME_DIR=" + run)
 			w.build("web", "docker")
-			if r := w.build("web", "docker"); r.ran != 0 {
+			if r := bare.build("web", "docker"); r.ran != 0 { // as from cron
 				t.Error(r)
 			}
 			cmd := w.command("disk-image-create")
