@@ -129,6 +129,13 @@ func (l Layout) systemPartition() (FileSystem, bool) {
 	return FileSystem{}, false
 }
 
+// StartsByEFI says whether EFI firmware can start the disk without boot code
+// outside of its file systems.
+func (l Layout) StartsByEFI() bool {
+	_, ok := l.systemPartition()
+	return ok
+}
+
 // plain refuses what lies on LVM, md or LUKS: GRUB's names for those hold ids
 // that exist only once the device does.
 func (f FileSystem) plain() error {

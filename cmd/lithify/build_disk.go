@@ -70,11 +70,12 @@ func (j *job) placeBootCode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	placed, err := boot.Place(ctx, j.disks.Images()[root.Name()], boot.LayoutOf(j.graph), j.tree)
+	layout := boot.LayoutOf(j.graph)
+	placed, err := boot.Place(ctx, j.disks.Images()[root.Name()], layout, j.tree)
 	if err != nil {
 		return fmt.Errorf("making disk %q boot: %w", root.Name(), err)
 	}
-	if !placed && j.bootable() {
+	if !placed && j.bootable() && !layout.StartsByEFI() {
 		j.ui.Warn("no boot code was written: the tree has no GRUB image for this disk")
 	}
 	return nil
