@@ -339,17 +339,23 @@ func TestElementLayouts(t *testing.T) {
 	}
 }
 
+// What is accepted becomes a graph and a plan, or the error says where.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{onePartition, tableOfThree, `[[["local_loop", {"name": "rootdisk"}]]]`, "- &a {b: *a}", "[{\"local_loop\":\t{\"name\": 1}}]", "- <<: 1"} {
+	for _, s := range []string{"- &a {b: *a}", "[{\"local_loop\":\t{\"name\": 1}}]", "- <<: 1", "- local_loop: {name: 0x1, size: 1e99}"} {
+		f.Add([]byte(s))
+	}
+	for _, s := range seeds {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse(data)
 		if err != nil {
+			located(t, err)
 			return
 		}
 		g, err := c.Graph(Defaults{})
 		if err != nil {
+			located(t, err)
 			return
 		}
 		g.Identify("x")
@@ -361,7 +367,37 @@ func FuzzParse(f *testing.F) {
 		if err == nil {
 			within(t, p)
 		}
+		for line := range strings.Lines(g.Fstab()) {
+			if len(strings.Fields(line)) != 6 {
+				t.Errorf("fstab: %q", line)
+			}
+		}
 	})
+}
+
+// seeds are what fuzzing starts from.
+var seeds = func() (all []string) {
+	for _, c := range forms {
+		all = append(all, c.config)
+	}
+	for _, c := range contractLayouts {
+		all = append(all, c)
+	}
+	return append(all, tableOfThree)
+}()
+
+// located fails when a mistake of the user's is not told as one.
+func located(t *testing.T, err error) {
+	t.Helper()
+	var config *ConfigError
+	var yet *NotYetError
+	var size *SizeError
+	if !errors.As(err, &config) && !errors.As(err, &yet) && !errors.As(err, &size) {
+		t.Fatalf("%T: %v", err, err)
+	}
+	if config != nil && (config.Text == "" || strings.Contains(config.Text, "%!")) {
+		t.Fatalf("%+v", config)
+	}
 }
 
 // within checks that nothing of a plan overlaps or leaves its disk.

@@ -179,6 +179,36 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// The manual's four forms are one disk.
+func TestManualForms(t *testing.T) {
+	prints := map[string]bool{}
+	for name, config := range manual(t) {
+		if strings.Contains(config, "fsck-passno: 1}") && strings.Contains(config, "label: mbr") || strings.Contains(name, "[[[") {
+			prints[mustGraph(t, config).Fingerprint()] = true
+		}
+	}
+	if len(prints) != 1 {
+		t.Errorf("%d different disks", len(prints))
+	}
+}
+
+// The errors that the manual shows are the program's.
+func TestManualErrors(t *testing.T) {
+	text, err := os.ReadFile("../docs/blockdev.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := "- local_loop:\n    name: image0\n- partitioning:\n    base: image0\n    label: mbr\n    partitions:\n    - name: root\n      flags: [boot, primary]\n"
+	for _, config := range []string{
+		root + "      sizee: 100%\n", root + "      size: 12 GIB\n", `[{"local_loop": {"name": "image0"}, "mkfs": {"base": "image0"}}]`,
+		`[{"local_loop": {"name": "image0"}}, {"mkfs": {"base": "imag0"}}]`, `[[["mkfs", {"base": "image0"}]]]`, `[{"local_loop": {"name": "image0", "lvm": {}}}]`,
+	} {
+		if err := mistake(config); err == nil || !strings.Contains(string(text), ": "+err.Error()+"\n") {
+			t.Errorf("not in the manual: %v", err)
+		}
+	}
+}
+
 // Other people's validator, which knows nothing of our formats, and their YAML
 // reader, for which 0x41 is 65, accept what is right, and find what is wrong
 // wherever the schema alone can say so.

@@ -1,8 +1,11 @@
 package blockdev
 
 import (
+	"fmt"
 	"math"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -54,10 +57,35 @@ func FuzzParseSize(f *testing.F) {
 		if n, err := ParseSize(s); err == nil && n < 0 {
 			t.Errorf("%q is %d", s, n)
 		}
+		if err := ambiguous(s); err != nil {
+			t.Error(err)
+		}
 		if n, err := ParseRelativeSize(s); err == nil && (n.Of(1000) < 0 || n.Relative && n.Of(1000) > 1000) {
 			t.Errorf("%q of 1000 is %d", s, n.Of(1000))
 		}
 	})
+}
+
+var sizePatterns = sync.OnceValue(func() map[string]*regexp.Regexp {
+	_, tree := schema()
+	all := map[string]*regexp.Regexp{}
+	for _, def := range []string{"size", "partitionSize"} {
+		all[def] = regexp.MustCompile(lookUp(tree, "/$defs/"+def+"/pattern").(string))
+	}
+	return all
+})
+
+// ambiguous says where the schema's pattern, which editors go by, refuses a size
+// that the program takes, or takes what is no number and unit.
+func ambiguous(s string) error {
+	_, err := ParseSize(s)
+	_, shareErr := ParseRelativeSize(s)
+	overflow := err != nil && (strings.Contains(err.Error(), "more than") || strings.Contains(err.Error(), "bad number"))
+	size, share := sizePatterns()["size"].MatchString(s), sizePatterns()["partitionSize"].MatchString(s)
+	if size != (err == nil) && !overflow || shareErr == nil && !share {
+		return fmt.Errorf("%q: pattern %v, program %v; of a share %v, %v", s, size, err, share, shareErr)
+	}
+	return nil
 }
 
 func TestSplitWords(t *testing.T) {
