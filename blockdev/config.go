@@ -47,7 +47,7 @@ func Default() Config {
 // partition tree, graph, or the manual's list of levels. Every key and value is
 // checked; errors are *ConfigError or *NotYetError and say where.
 func Parse(data []byte) (Config, error) {
-	v, err := read(data)
+	v, err := readText(data)
 	if err != nil {
 		return Config{}, err
 	}
@@ -72,7 +72,7 @@ func Parse(data []byte) (Config, error) {
 	return c, nil
 }
 
-func read(data []byte) (*value, error) {
+func readText(data []byte) (*value, error) {
 	if len(data) > 1<<20 {
 		return nil, place{}.errorf("%d bytes; at most 1 MiB is read", len(data))
 	}

@@ -347,32 +347,35 @@ func FuzzParse(f *testing.F) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := Parse(data)
-		if err != nil {
-			located(t, err)
-			return
+	f.Fuzz(plan)
+}
+
+// plan goes all the way from text to plan and checks what comes out.
+func plan(t *testing.T, data []byte) {
+	c, err := Parse(data)
+	if err != nil {
+		located(t, err)
+		return
+	}
+	g, err := c.Graph(Defaults{})
+	if err != nil {
+		located(t, err)
+		return
+	}
+	g.Identify("x")
+	m := map[string]Content{}
+	for _, mp := range g.MountPoints() {
+		m[mp] = Content{Bytes: 10 << 20, Inodes: 100, Dirs: 10}
+	}
+	p, err := g.Layout(m, Request{ImageSize: 1 << 30})
+	if err == nil {
+		within(t, p)
+	}
+	for line := range strings.Lines(g.Fstab()) {
+		if len(strings.Fields(line)) != 6 {
+			t.Errorf("fstab: %q", line)
 		}
-		g, err := c.Graph(Defaults{})
-		if err != nil {
-			located(t, err)
-			return
-		}
-		g.Identify("x")
-		m := map[string]Content{}
-		for _, mp := range g.MountPoints() {
-			m[mp] = Content{Bytes: 10 << 20, Inodes: 100, Dirs: 10}
-		}
-		p, err := g.Layout(m, Request{ImageSize: 1 << 30})
-		if err == nil {
-			within(t, p)
-		}
-		for line := range strings.Lines(g.Fstab()) {
-			if len(strings.Fields(line)) != 6 {
-				t.Errorf("fstab: %q", line)
-			}
-		}
-	})
+	}
 }
 
 // seeds are what fuzzing starts from.
