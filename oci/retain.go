@@ -67,7 +67,8 @@ func readCommand(path string) (commandRecord, error) {
 }
 
 // Retain notes that a build of the command stood on the layers. The command is
-// any text that is the same when the same thing is built again.
+// any text that is the same when the same thing is built again. Layers that are
+// not sealed go with their build: they are not noted.
 func (s *Store) Retain(ctx context.Context, command string, layers ...rootfs.Layer) error {
 	if err := s.retain(ctx, command, layers); err != nil {
 		return fmt.Errorf("noting the layers of this build: %w", s.hint(err))
@@ -76,6 +77,10 @@ func (s *Store) Retain(ctx context.Context, command string, layers ...rootfs.Lay
 }
 
 func (s *Store) retain(ctx context.Context, command string, layers []rootfs.Layer) error {
+	now := buildRecord{At: time.Now().UTC(), Layers: s.sealedOf(layers)}
+	if len(now.Layers) == 0 {
+		return nil
+	}
 	path := s.commandPath(command)
 	l, err := waitLock(ctx, s.lockPath("builds", filepath.Base(path)), unix.LOCK_EX)
 	if err != nil {
@@ -86,17 +91,24 @@ func (s *Store) retain(ctx context.Context, command string, layers []rootfs.Laye
 	if err != nil {
 		return err
 	}
-	now := buildRecord{At: time.Now().UTC()}
-	for _, layer := range layers {
-		if !slices.Contains(now.Layers, layer.ID()) {
-			now.Layers = append(now.Layers, layer.ID())
-		}
-	}
 	rec.Builds = slices.DeleteFunc(rec.Builds, func(b buildRecord) bool { return slices.Equal(b.Layers, now.Layers) })
 	rec.Builds = slices.Insert(rec.Builds, 0, now)
 	rec.Builds = rec.Builds[:min(keepBuilds, len(rec.Builds))]
 	rec.Command = command
 	return s.writeLoose(path, rec)
+}
+
+// sealedOf gives the IDs of layers, each once, without those that are not sealed.
+func (s *Store) sealedOf(layers []rootfs.Layer) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ids []string
+	for _, l := range layers {
+		if s.fresh[l.ID()] == nil && !slices.Contains(ids, l.ID()) {
+			ids = append(ids, l.ID())
+		}
+	}
+	return ids
 }
 
 // writeLoose replaces a file that may be lost in a power cut: nothing is flushed,

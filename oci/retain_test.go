@@ -100,6 +100,11 @@ func TestRetainCountsDifferentBuilds(t *testing.T) {
 	if len(keep) != 4 {
 		t.Errorf("%d layers are remembered, want the root and three", len(keep))
 	}
+	loose, _ := step(t, s, bottom, "loose", writer(t, "loose", ""))
+	must(t, s.Retain(t.Context(), "b", loose))
+	if again, err := s.retained(); err != nil || len(again) != len(keep) {
+		t.Errorf("a layer that is not sealed is remembered: %v, %v", again, err)
+	}
 	must(t, os.WriteFile(s.commandPath("a"), []byte("{"), 0o600))
 	must(t, s.Retain(t.Context(), "a", bottom))
 	if keep, err := s.retained(); err != nil || len(keep) != 1 {
