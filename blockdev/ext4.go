@@ -18,8 +18,9 @@ type extLayout struct {
 	desc      int64 // bytes of a group descriptor
 	reserve   bool  // room for the descriptors of a larger file system
 	extents   bool
-	flex      bool // tables of several groups lie together
-	userRatio bool // the options say how many inodes
+	flex      bool  // tables of several groups lie together
+	userRatio bool  // the options say how many inodes
+	smallest  int64 // bytes
 }
 
 func newExtLayout(f *FSPlan) extLayout {
@@ -29,6 +30,7 @@ func newExtLayout(f *FSPlan) extLayout {
 		l.journal, l.desc, l.extents, l.flex = 0, 32, false, false
 	case "ext3":
 		l.desc, l.extents, l.flex = 32, false, false
+		l.smallest = 2048 * blockSize // below it mke2fs makes no journal, and so no ext3
 	}
 	if f.Profile == profileOld {
 		l.desc = 32
@@ -172,7 +174,7 @@ func (l *extLayout) content(c Content) int64 {
 // content and free room, and so many inodes. overhead grows far slower than
 // size, so a few rounds find it.
 func (l *extLayout) fit(bytes, inodes int64) int64 {
-	size := roundUp(bytes+64*kib, 64*kib)
+	size := max(l.smallest, roundUp(bytes+64*kib, 64*kib))
 	for range 1000 {
 		need := bytes + l.overhead(size)
 		if l.ratio > 0 {
@@ -196,7 +198,7 @@ func inodesFor(c Content) int64 { return c.Inodes + c.Inodes/20 + 64 }
 // content has, and not fewer than mke2fs's default.
 func chooseRatio(c Content, size int64) int64 {
 	ratio := int64(16384)
-	for ratio > 1024 && size/ratio < 2*c.Inodes {
+	for ratio > 1024 && size/ratio < max(2*c.Inodes, inodesFor(c)) {
 		ratio /= 2
 	}
 	return ratio

@@ -199,3 +199,9 @@ func (d *disk) setAttribute(b *bytes.Buffer, name string, value []byte) (err err
 	fmt.Fprintf(b, "ea_set -f %s <2> %s\n", f.Name(), name)
 	return nil
 }
+
+// quote writes a name for debugfs' command line, which takes "" for a quote
+// within quotes; a line break it cannot take.
+func quote(name string) (string, bool) {
+	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`, !strings.Contains(name, "\n")
+}

@@ -28,9 +28,9 @@ func (d *disk) newView(mountPoint string) (*view, error) {
 		return v, err
 	}
 	v.dir = dir
-	for _, f := range d.plan.FileSystems {
-		below, found := strings.CutPrefix(f.MountPoint, strings.TrimSuffix(mountPoint, "/")+"/")
-		if !found || below == "" || d.covered(mountPoint, f.MountPoint) {
+	for _, m := range d.plan.Mounts {
+		below, found := strings.CutPrefix(m.MountPoint, strings.TrimSuffix(mountPoint, "/")+"/")
+		if !found || below == "" || d.covered(mountPoint, m.MountPoint) {
 			continue
 		}
 		if err := v.cover(d.work, below); err != nil {
@@ -43,9 +43,9 @@ func (d *disk) newView(mountPoint string) (*view, error) {
 // covered says whether a mount point lies below another one that is below base:
 // then it is hidden already.
 func (d *disk) covered(base, mountPoint string) bool {
-	for _, f := range d.plan.FileSystems {
-		mp := f.MountPoint
-		if mp != "" && mp != base && mp != mountPoint && len(mp) > len(base) && strings.HasPrefix(mountPoint, mp+"/") {
+	for _, m := range d.plan.Mounts {
+		mp := m.MountPoint
+		if mp != base && mp != mountPoint && len(mp) > len(base) && strings.HasPrefix(mountPoint, mp+"/") {
 			return true
 		}
 	}

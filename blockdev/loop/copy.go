@@ -301,6 +301,9 @@ func attributes(j job) error {
 		return attributeError("llistxattr", j.from, err)
 	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
+		if strings.HasPrefix(name, "trusted.SGI_ACL_") { // xfs shows an ACL under this name, too
+			continue
+		}
 		v, err := getAttribute(func(b []byte) (int, error) { return unix.Lgetxattr(j.from, name, b) })
 		if err != nil {
 			return attributeError("lgetxattr "+name, j.from, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -53,7 +54,11 @@ func mountDevice(dev *device, target string, f *blockdev.FSPlan, subvolume strin
 	if err != nil {
 		return inode{}, err
 	}
-	if err := unix.Mount(dev.path, target, f.FSType, 0, mountOptions(f, subvolume)); err != nil {
+	err = unix.Mount(dev.path, target, f.FSType, 0, mountOptions(f, subvolume))
+	if errors.Is(err, unix.EINVAL) && strings.HasPrefix(f.FSType, "ext") { // without a journal there is no commit
+		err = unix.Mount(dev.path, target, f.FSType, 0, "")
+	}
+	if err != nil {
 		err = fmt.Errorf("mounting %s (%s) on %s: %w", dev.path, f.FSType, target, err)
 		if errors.Is(err, unix.EEXIST) && f.FSType == "btrfs" {
 			err = fmt.Errorf("%w: this kernel has a btrfs with the UUID %s mounted already", err, f.UUID)

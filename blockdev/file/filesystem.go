@@ -1,0 +1,133 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/fat"
+)
+
+// fileSystem makes one file system and fills it from its part of the tree.
+func (d *disk) fileSystem(ctx context.Context, f *blockdev.FSPlan) (err error) {
+	v := &view{}
+	if f.MountPoint != "" {
+		v, err = d.newView(f.MountPoint)
+		defer func() { err = errors.Join(err, v.undo.run()) }()
+		if err != nil {
+			return fmt.Errorf("making a view of %s: %w", f.MountPoint, err)
+		}
+	}
+	switch f.FSType {
+	case "vfat":
+		return d.vfat(ctx, f, v.dir)
+	case "swap":
+		return d.inImage(f, func(image *os.File) error { return blockdev.WriteSwap(image, *f) })
+	case "xfs":
+		return d.xfs(ctx, f)
+	case "btrfs":
+		return d.btrfs(ctx, f, v.dir)
+	}
+	return d.ext(ctx, f, v.dir)
+}
+
+func (d *disk) vfat(ctx context.Context, f *blockdev.FSPlan, view string) error {
+	o, err := f.FAT(f.Offset/int64(f.SectorSize), d.tree.Time)
+	if err != nil {
+		return err
+	}
+	err = d.inImage(f, func(image *os.File) error { return fat.Write(ctx, image, view, o) })
+	if e := (*fat.FullError)(nil); errors.As(err, &e) {
+		return full(f, err)
+	}
+	return err
+}
+
+func (d *disk) inImage(f *blockdev.FSPlan, write func(*os.File) error) error {
+	image, err := os.OpenFile(d.images[f.Disk], os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(image), image.Close())
+}
+
+// full is the error that lets a computed size grow.
+func full(f *blockdev.FSPlan, err error) error {
+	return &blockdev.NoSpaceError{Node: f.Node, MountPoint: f.MountPoint, Size: f.Size, Explicit: f.Explicit, Err: err}
+}
+
+// Check says whether this back end can make every file system of a graph: what
+// it would lose something of it refuses. A build asks before it begins.
+func Check(g *blockdev.Graph) error {
+	for _, n := range g.FileSystems() {
+		f := blockdev.FSPlan{Node: n.Name(), FSType: n.FSType, Subvolumes: n.Subvolumes}
+		for _, m := range g.Mounts() {
+			if m.Bases()[0] == n.Name() && f.MountPoint == "" {
+				f.MountPoint = m.MountPoint
+			}
+		}
+		if err := refuse(&f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RefusedError is a file system that cannot be made whole without the kernel.
+type RefusedError struct {
+	Node, FSType, Why string
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("file system %q: %s %s; use --backend loop (as root), or ext4", e.Node, e.FSType, e.Why)
+}
+
+func refuse(f *blockdev.FSPlan) error {
+	switch {
+	case f.FSType == "xfs" && f.MountPoint != "":
+		return &RefusedError{f.Node, "xfs", "made without mounting it loses times, extended attributes and hard links of every file on " + f.MountPoint}
+	case f.FSType == "btrfs" && len(f.Subvolumes) > 0:
+		return &RefusedError{f.Node, "btrfs", fmt.Sprintf("gets no subvolumes such as %q without mounting it", f.Subvolumes[0])}
+	}
+	return nil
+}
+
+// xfs makes an empty file system: refuse has let nothing else through.
+func (d *disk) xfs(ctx context.Context, f *blockdev.FSPlan) error {
+	path, version, err := tool(ctx, "mkfs.xfs")
+	if err != nil {
+		return err
+	}
+	return d.throughFile(f, func(target string) error {
+		return d.mkfs(ctx, f, path, blockdev.XFSCommand(*f, blockdev.XFS{Target: target, Version: version}))
+	})
+}
+
+func tool(ctx context.Context, name string) (string, [2]int, error) {
+	path, err := blockdev.FindTool(name)
+	if err != nil {
+		return "", [2]int{}, err
+	}
+	version, err := blockdev.ToolVersion(ctx, path)
+	return path, version, err
+}
+
+// throughFile has a tool that knows no offset make a file system in a sparse
+// file of its own, beside the image, and moves the data into the image.
+func (d *disk) throughFile(f *blockdev.FSPlan, fill func(target string) error) (err error) {
+	own, err := os.CreateTemp(filepath.Dir(d.images[f.Disk]), ".lithify-"+f.FSType+"-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, own.Close(), os.Remove(own.Name())) }()
+	if err := own.Truncate(f.Size); err != nil {
+		return err
+	}
+	if err := fill(own.Name()); err != nil {
+		return err
+	}
+	return d.inImage(f, func(image *os.File) error { return moveData(own, image, f) })
+}
