@@ -43,6 +43,9 @@ func Default() Config {
 	return c
 }
 
+// maxNodes keeps the time that linking them takes within a second.
+const maxNodes = 1000
+
 // Parse reads a configuration as YAML or JSON, in any of the forms: tree,
 // partition tree, graph, or the manual's list of levels. Every key and value is
 // checked; errors are *ConfigError or *NotYetError and say where.
@@ -62,6 +65,9 @@ func Parse(data []byte) (Config, error) {
 	}
 	if len(p.entries) == 0 {
 		return Config{}, place{line: v.line}.errorf("the configuration is empty; at least one disk (local_loop) is wanted")
+	}
+	if len(p.entries) > maxNodes {
+		return Config{}, place{line: v.line}.errorf("%d nodes; at most %d are read", len(p.entries), maxNodes)
 	}
 	c := Config{entries: p.entries}
 	// Building the nodes checks what the schema cannot; edges come with Graph,

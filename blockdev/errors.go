@@ -102,9 +102,11 @@ func isNumber(s string) bool { return strings.Trim(s, "0123456789") == "" }
 // nearest returns the word with the smallest edit distance to found, "" when
 // none is near enough to be meant.
 func nearest(found string, words []string) string {
-	best, dist := "", len(found)/3+2
+	limit := len(found)/3 + 2
+	best, dist := "", limit
 	for _, w := range words {
-		if d := distance(strings.ToLower(found), strings.ToLower(w)); d < dist {
+		// Of equals the last: ext4 is meant more often than ext2.
+		if d := distance(strings.ToLower(found), strings.ToLower(w)); d < limit && d <= dist {
 			best, dist = w, d
 		}
 	}

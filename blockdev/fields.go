@@ -1,12 +1,6 @@
 package blockdev
 
-import (
-	"fmt"
-	"path"
-	"slices"
-	"strconv"
-	"strings"
-)
+import "strconv"
 
 // fields reads the settings of one entry, which the schema has checked. The first
 // error stays in err; what is read after it is zero.
@@ -67,40 +61,4 @@ func (f *fields) words(key string) []string {
 		words = append(words, it.text)
 	}
 	return words
-}
-
-func cleanSubvolume(s string) (string, error) {
-	// The kernel reads it as a mount option, fstab as a word.
-	if strings.ContainsAny(s, " \t\n,\\\x00#\"'") {
-		return "", fmt.Errorf("subvolume %q: blanks, commas, quotes and backslashes would break mount options", s)
-	}
-	if slices.Contains(strings.Split(s, "/"), "..") {
-		return "", fmt.Errorf("subvolume %q leads out of the file system by ..", s)
-	}
-	clean := strings.Trim(path.Clean("/"+s), "/")
-	if clean == "" {
-		return "", fmt.Errorf("subvolume %q: a name is wanted, such as @home", s)
-	}
-	for part := range strings.SplitSeq(clean, "/") {
-		if len(part) > 255 {
-			return "", fmt.Errorf("subvolume %q: a name of more than 255 bytes", s)
-		}
-	}
-	return clean, nil
-}
-
-// subvolumes returns a list of subvolumes, each once.
-func (f *fields) subvolumes(key string) []string {
-	var all []string
-	for _, w := range f.words(key) {
-		clean, err := cleanSubvolume(w)
-		if err == nil && slices.Contains(all, clean) {
-			err = fmt.Errorf("subvolume %q is given twice", w)
-		}
-		if err != nil {
-			f.fail(f.place(key).errorf("%v", err))
-		}
-		all = append(all, clean)
-	}
-	return all
 }

@@ -23,6 +23,7 @@ type fault struct {
 	path  []string // in the configuration
 	def   string   // where the rule stands in the schema, such as /$defs/entry
 	kind  jsonschema.ErrorKind
+	tree  any // the schema
 }
 
 // translate makes a *ConfigError of the mistake that comes first in the text.
@@ -51,7 +52,7 @@ func collect(root *value, err *jsonschema.ValidationError, tree any, all *[]faul
 }
 
 func newFault(root *value, path []string, err *jsonschema.ValidationError, tree any) fault {
-	m := fault{found: root, path: path, kind: err.ErrorKind, at: place{line: root.line}}
+	m := fault{found: root, path: path, kind: err.ErrorKind, tree: tree, at: place{line: root.line}}
 	for _, step := range path {
 		m.descend(step)
 	}
@@ -189,7 +190,26 @@ func (m fault) unknownKey() string {
 	if m.def == "/$defs/entry" {
 		what = "node"
 	}
+	if owners := m.owners(key); len(owners) > 0 {
+		return fmt.Sprintf("unknown %s %s: it is one of %s; %s", what, quote(key), strings.Join(owners, " and "), allowed("", keys))
+	}
 	return fmt.Sprintf("unknown %s %s; %s", what, quote(key), allowed(key, keys))
+}
+
+// owners says which nodes take a key that this one does not.
+func (m fault) owners(key string) []string {
+	var all []string
+	for _, k := range kindNames() {
+		if properties, _ := lookUp(m.tree, "/$defs/"+k+"/properties").(map[string]any); properties[key] != nil {
+			all = append(all, k)
+		}
+	}
+	for _, label := range []string{"mbr", "gpt"} {
+		if properties, _ := lookUp(m.tree, "/$defs/"+label+"Partition/properties").(map[string]any); properties[key] != nil {
+			all = append(all, "a partition ("+label+")")
+		}
+	}
+	return all
 }
 
 func (m fault) unknownWord(k *kind.Enum) string {
