@@ -3,7 +3,6 @@ package blockdev
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
 )
 
@@ -48,7 +47,7 @@ const maxNodes = 1000
 
 // Parse reads a configuration as YAML or JSON, in any of the forms: tree,
 // partition tree, graph, or the manual's list of levels. Every key and value is
-// checked; errors are *ConfigError or *NotYetError and say where.
+// checked, by Schema first; errors are *ConfigError or *NotYetError and say where.
 func Parse(data []byte) (Config, error) {
 	v, err := readText(data)
 	if err != nil {
@@ -58,7 +57,7 @@ func Parse(data []byte) (Config, error) {
 		return Config{}, err
 	}
 	p := treeReader{}
-	if v.items != nil && v.items[0].kind == listValue {
+	if len(v.items) > 0 && v.items[0].kind == listValue {
 		p.levels(v)
 	} else {
 		p.list(v)
@@ -119,15 +118,12 @@ func (r *treeReader) list(v *value) {
 	}
 }
 
-// shape says how an entry differs from a map of one key.
+// shape says how a map differs from one of one key.
 func shape(v *value) string {
-	switch {
-	case v.kind != mapValue:
-		return fmt.Sprintf("found %s; a node and its settings are wanted, such as {mkfs: {…}}", v.kind)
-	case len(v.keys) == 0:
+	if len(v.keys) == 0 {
 		return "found an empty map; one node is wanted"
 	}
-	return fmt.Sprintf("found the keys %s; one node per entry is wanted", strings.Join(v.keys, ", "))
+	return "found the keys " + clip(strings.Join(v.keys, ", ")) + "; one node per entry is wanted"
 }
 
 // levels reads the manual's form: a list of levels, each a list of pairs of a

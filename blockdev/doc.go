@@ -5,7 +5,8 @@
 //	Parse or Default → Config.Graph → Graph.Identify → Measure → Graph.Layout → Backend.Create
 //
 // The configuration is diskimage-builder's: a YAML or JSON list of single-key
-// maps as a tree or a graph, or the manual's list of levels. Nodes are data:
+// maps as a tree or a graph, or the manual's list of levels. schema.json says what
+// may stand in it, and Graph checks what concerns several nodes. Nodes are data:
 // they hold what the user said and nothing of how it is made. A plan holds every
 // number that a back end, the boot code and hooks need, so that two back ends
 // cannot differ in a size, an offset or an id.
