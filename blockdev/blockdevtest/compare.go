@@ -17,13 +17,15 @@ import (
 // CompareOptions say what may differ; the zero value compares everything.
 type CompareOptions struct {
 	Ignore       []string // paths such as /lost+found that are left out with what is below
+	Parts        []string // mount points: what is below is another file system, no hard link leads there
 	IgnoreXattrs []string // names of extended attributes
 	Seconds      bool     // modification times are compared by the second
 	NoTimes      bool     // nor by that
 	NoOwners     bool
 	NoXattrs     bool
 	NoContent    bool
-	Limit        int // of differences returned; 0: 100
+	FAT          bool // only what FAT holds: names, kinds, content, times of files to two seconds
+	Limit        int  // of differences returned; 0: 100
 }
 
 // Difference is one thing that two trees do not have alike.
@@ -67,7 +69,7 @@ type tree struct {
 
 func readTree(root string, o CompareOptions) (*tree, error) {
 	t := &tree{root: root, nodes: map[string]unix.Stat_t{}, group: map[string]string{}}
-	first := map[[2]uint64]string{}
+	first := map[fileKey]string{}
 	var walk func(path string) error
 	walk = func(path string) error {
 		if slices.Contains(o.Ignore, path) {
@@ -79,7 +81,7 @@ func readTree(root string, o CompareOptions) (*tree, error) {
 		}
 		t.nodes[path] = st
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			t.join(path, st, first)
+			t.join(path, partOf(path, o.Parts), st, first)
 			return nil
 		}
 		entries, err := os.ReadDir(filepath.Join(root, path)) // sorted, so that first is the same in both
@@ -97,8 +99,25 @@ func readTree(root string, o CompareOptions) (*tree, error) {
 	return t, err
 }
 
-func (t *tree) join(path string, st unix.Stat_t, first map[[2]uint64]string) {
-	key := [2]uint64{uint64(st.Dev), st.Ino}
+// fileKey is a file, however many names it has.
+type fileKey struct {
+	part     string
+	dev, ino uint64
+}
+
+// partOf returns the longest of the mount points that path is below.
+func partOf(path string, parts []string) string {
+	found := "/"
+	for _, p := range parts {
+		if strings.HasPrefix(path, p+"/") && len(p) > len(found) {
+			found = p
+		}
+	}
+	return found
+}
+
+func (t *tree) join(path, part string, st unix.Stat_t, first map[fileKey]string) {
+	key := fileKey{part, uint64(st.Dev), st.Ino}
 	if _, ok := first[key]; !ok {
 		first[key] = path
 	}
@@ -142,6 +161,12 @@ func (c *comparer) node(path string, a, b unix.Stat_t) error {
 		c.differ(path, "type", fmt.Sprintf("%#o", kind), fmt.Sprintf("%#o", b.Mode&unix.S_IFMT))
 		return nil
 	}
+	if c.o.FAT {
+		if kind == unix.S_IFREG {
+			c.differ(path, "mtime", c.time(a), c.time(b))
+		}
+		return c.content(path, kind, a, b)
+	}
 	c.differ(path, "mode", fmt.Sprintf("%#o", a.Mode&0o7777), fmt.Sprintf("%#o", b.Mode&0o7777))
 	if !c.o.NoOwners {
 		c.differ(path, "owner", fmt.Sprintf("%d:%d", a.Uid, a.Gid), fmt.Sprintf("%d:%d", b.Uid, b.Gid))
@@ -160,6 +185,9 @@ func (c *comparer) node(path string, a, b unix.Stat_t) error {
 }
 
 func (c *comparer) time(st unix.Stat_t) string {
+	if c.o.FAT {
+		return fmt.Sprint(max(st.Mtim.Sec, 315532800) / 2 * 2) // from 1980 on
+	}
 	if c.o.Seconds {
 		return fmt.Sprint(st.Mtim.Sec)
 	}
@@ -179,7 +207,7 @@ func (c *comparer) content(path string, kind uint32, a, b unix.Stat_t) error {
 	case a.Size != b.Size:
 		c.differ(path, "size", fmt.Sprint(a.Size), fmt.Sprint(b.Size))
 		return nil
-	case c.o.NoContent || c.a.group[path] != path: // another name was compared
+	case c.o.NoContent || c.a.group[path] != path && !c.o.FAT: // another name was compared
 		return nil
 	}
 	at, err := firstDifference(fa, fb)
