@@ -44,18 +44,18 @@ func TestLookup(t *testing.T) {
 		}
 	}
 	var later *convert.NotYetError
-	if _, err := convert.Lookup("vhdx"); !errors.As(err, &later) || later.Name != "vhdx" ||
+	if _, err := convert.Lookup("aci"); !errors.As(err, &later) || later.Name != "aci" ||
 		!strings.HasPrefix(err.Error(), "not supported yet: ") {
-		t.Errorf("vhdx: got %v", err)
+		t.Errorf("aci: got %v", err)
 	}
 	if _, err := convert.Lookup("aci"); err == nil || !strings.Contains(err.Error(), "rkt ended in 2020; use docker or tar") {
 		t.Errorf("aci: got %v", err)
 	}
 	for typed, want := range map[string]string{
-		"qcow":   `unknown format "qcow" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, vdi, vmdk, tar, tgz, squashfs, docker`,
-		"QCOW2":  `unknown format "QCOW2" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, vdi, vmdk, tar, tgz, squashfs, docker`,
-		"banana": `unknown format "banana"; allowed: raw, qcow2, vhd, vhd-fixed, vdi, vmdk, tar, tgz, squashfs, docker`,
-		"":       `unknown format ""; allowed: raw, qcow2, vhd, vhd-fixed, vdi, vmdk, tar, tgz, squashfs, docker`,
+		"qcow":   `unknown format "qcow" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, vhdx, vdi, vmdk, tar, tgz, squashfs, docker`,
+		"QCOW2":  `unknown format "QCOW2" (did you mean "qcow2"?); allowed: raw, qcow2, vhd, vhd-fixed, vhdx, vdi, vmdk, tar, tgz, squashfs, docker`,
+		"banana": `unknown format "banana"; allowed: raw, qcow2, vhd, vhd-fixed, vhdx, vdi, vmdk, tar, tgz, squashfs, docker`,
+		"":       `unknown format ""; allowed: raw, qcow2, vhd, vhd-fixed, vhdx, vdi, vmdk, tar, tgz, squashfs, docker`,
 	} {
 		if _, err := convert.Lookup(typed); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", typed, err, want)

@@ -43,6 +43,7 @@ var formats = []Format{
 	{Name: "vhd", Extension: "vhd", NeedsDisk: true, disk: VHD},
 	// Another name than vhd's, so that one run can make both.
 	{Name: "vhd-fixed", Extension: "fixed.vhd", NeedsDisk: true, disk: VHDFixed},
+	{Name: "vhdx", Extension: "vhdx", NeedsDisk: true, disk: VHDX},
 	{Name: "vdi", Extension: "vdi", NeedsDisk: true, disk: VDI},
 	{Name: "vmdk", Extension: "vmdk", NeedsDisk: true, disk: VMDK, options: vmdkOptions},
 	{Name: "tar", Extension: "tar", tree: tarFile},
@@ -80,8 +81,7 @@ func tarFile(ctx context.Context, dst *os.File, root string, o TreeOptions) erro
 // instead says what to use in place of formats that people know and that are
 // not made here, and why.
 var instead = map[string]string{
-	"aci":  "the App Container format has had no reader since rkt ended in 2020; use docker or tar",
-	"vhdx": "use vhd, or qcow2 and `qemu-img convert -O vhdx`",
+	"aci": "the App Container format has had no reader since rkt ended in 2020; use docker or tar",
 }
 
 // Formats lists what can be made, in the order in which help shows it.
