@@ -27,6 +27,7 @@ type Expect struct {
 	Swap     int      // number of swap devices in use
 
 	KeepsBoot bool // leave out update-grub, grub-install, update-initramfs and the second boot
+	GrubOnly  bool // of these, do update-grub and grub-install alone
 
 	BootLimit time.Duration // until login:, 0 means 6 minutes
 	WorkLimit time.Duration // for each command of the second half, 0 means 30 minutes
@@ -84,12 +85,14 @@ var fresh = []check{
 	{"GRUB's configuration", (*guest).grubConfig},
 }
 
-// owner is what the owner of a machine does to its boot loader, in this order.
-var owner = []check{
-	{"update-grub", (*guest).updateGrub},
-	{"grub-install", (*guest).installGrub},
-	{"update-initramfs", (*guest).updateInitramfs},
-}
+// grub and initramfs are what the owner of a machine does to its boot loader, in this order.
+var (
+	grub = []check{
+		{"update-grub", (*guest).updateGrub},
+		{"grub-install", (*guest).installGrub},
+	}
+	initramfs = []check{{"update-initramfs", (*guest).updateInitramfs}}
+)
 
 // CheckDebian waits for a started machine's login prompt and looks at
 // everything that a fresh image must show; then it does what an owner does next
@@ -105,7 +108,10 @@ func CheckDebian(ctx context.Context, vm *VM, e Expect) error {
 	if err := g.all(ctx, fresh); err != nil || g.KeepsBoot {
 		return err
 	}
-	if err := g.all(ctx, owner); err != nil {
+	if err := g.all(ctx, grub); err != nil || g.GrubOnly {
+		return err
+	}
+	if err := g.all(ctx, initramfs); err != nil {
 		return err
 	}
 	if err := g.reboot(ctx); err != nil {
