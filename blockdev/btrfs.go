@@ -1,6 +1,11 @@
 package blockdev
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/lithify/lithify/blockdev/btrfs"
+)
 
 // btrfsModel is the fsModel of btrfs. Metadata is kept twice, in chunks of up to
 // 256 MiB, and each file has several items in it.
@@ -32,9 +37,10 @@ type Btrfs struct {
 
 // BtrfsCommand returns the arguments of mkfs.btrfs. What newer versions turn on
 // and bookworm's GRUB and kernel cannot read stays off; the user's options come
-// last.
+// last. The UUID is not among them: mkfs.btrfs takes none that a device of the host
+// has. SetBtrfsUUID sets it.
 func BtrfsCommand(fs FSPlan, b Btrfs) []string {
-	args := []string{"-q", "-f", "-K", "-L", fs.Label, "-U", fs.UUID, "--sectorsize", "4096", "--nodesize", "16384"}
+	args := []string{"-q", "-f", "-K", "-L", fs.Label, "--sectorsize", "4096", "--nodesize", "16384"}
 	off := ""
 	if fs.Profile == profileOld {
 		off = "^"
@@ -53,11 +59,21 @@ func BtrfsCommand(fs FSPlan, b Btrfs) []string {
 	}
 	args = append(args, "-O", strings.TrimSuffix(features, ","))
 	if b.Tree != "" {
-		args = append(args, "--rootdir", b.Tree)
+		// Filled, it gets a size of its own; shrunk, one that can be grown to ours.
+		args = append(args, "--rootdir", b.Tree, "--shrink")
 	}
 	for _, s := range b.Subvolumes {
 		args = append(args, "--subvol", s)
 	}
 	args = append(args, fs.Options...)
 	return append(args, b.Target)
+}
+
+// SetBtrfsUUID gives a btrfs that nothing has mounted the plan's UUID.
+func SetBtrfsUUID(b *btrfs.Image, fs FSPlan) error {
+	id, err := uuidBytes(fs.UUID)
+	if err != nil {
+		return fmt.Errorf("btrfs %q: %w", fs.Node, err)
+	}
+	return b.SetUUID([16]byte(id))
 }

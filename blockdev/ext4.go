@@ -180,8 +180,8 @@ func (l *extLayout) fit(bytes, inodes int64) int64 {
 		if l.ratio > 0 {
 			need = max(need, inodes*l.ratio)
 		}
-		// mke2fs refuses a journal larger than half of what is free before it.
-		need = max(need, l.overhead(size)+l.journalBytes(size/l.block))
+		// mke2fs wants fifty blocks beside its own, and refuses a journal larger than half of what is free before it.
+		need = max(need, l.overhead(size)+50*l.block, l.overhead(size)+l.journalBytes(size/l.block))
 		if need = roundUp(need, 64*kib); need <= size {
 			return size
 		}

@@ -20,13 +20,16 @@ func (xfsModel) settle(*FSPlan) {}
 func (xfsModel) least(f *FSPlan) (int64, error) {
 	// Short symlinks and folders lie in the inode, and so may be counted too much.
 	content := max(0, f.Content.Bytes-f.Content.Dirs*blockSize) + f.Content.Inodes*256
-	return max(xfsSmallest, content+xfsLog(f)), nil
+	return max(xfsSmallest, xfsForLog(f), content+xfsLog(f)), nil
 }
 
 func (xfsModel) wants(f *FSPlan, room int64) (int64, error) {
 	need := f.Content.Bytes + room + f.Content.Inodes*640 + xfsReserve + xfsLog(f)
-	return max(xfsSmallest, need+need/32), nil // reverse maps and reservations of the reflink tree
+	return max(xfsSmallest, xfsForLog(f), need+need/32), nil // reverse maps and reservations of the reflink tree
 }
+
+// xfsForLog is the size in which the log fits into one of four allocation groups.
+func xfsForLog(f *FSPlan) int64 { return 4 * (xfsLog(f) + 8*mib) }
 
 // xfsLog is the size of the log: what mkfs.xfs takes, said aloud so that other
 // versions take the same.

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lithify/lithify/blockdev"
 )
@@ -92,9 +95,22 @@ func mountAll(t *testing.T, m made, devices map[string]string) string {
 			o = "ro,subvol=/" + at.Subvolume
 		}
 		tool(t, "mount", "-t", f.FSType, "-o", o, devices[f.Node], target)
-		t.Cleanup(func() { tool(t, "umount", target) })
+		t.Cleanup(func() { unmount(t, target) })
 	}
 	return dir
+}
+
+// unmount waits for children of other tests, which have our files open from
+// their fork to their exec.
+func unmount(t *testing.T, target string) {
+	t.Helper()
+	for range 50 {
+		if unix.Unmount(target, 0) == nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	tool(t, "umount", target)
 }
 
 // bindFAT reads a FAT by mtools: many kernels have no driver.
@@ -103,7 +119,7 @@ func bindFAT(t *testing.T, image string, f *blockdev.FSPlan, target string) {
 	dir := t.TempDir()
 	tool(t, "env", "TZ=UTC", "mcopy", "-s", "-m", "-n", "-i", fmt.Sprintf("%s@@%d", image, f.Offset), "::/", dir)
 	tool(t, "mount", "--bind", dir, target)
-	t.Cleanup(func() { tool(t, "umount", target) })
+	t.Cleanup(func() { unmount(t, target) })
 }
 
 // compare compares the tree with a mounted disk. mke2fs's own lost+found is

@@ -1,11 +1,14 @@
 package blockdevtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lithify/lithify/blockdev"
 )
@@ -17,7 +20,9 @@ type pairLayout struct {
 	defaults blockdev.Defaults
 	request  blockdev.Request
 	refused  string                          // what the back end without mounts says of it; "": nothing
+	grows    bool                            // the computed size may be too small for b once
 	fill     func(t testing.TB, root string) // nil: smallTree
+	more     func(t testing.TB, root string) // what changes the tree after that
 }
 
 const (
@@ -63,16 +68,16 @@ func plainLayouts() []pairLayout {
 		{name: "ext3 on a disk", config: disk("type: ext3,")},
 		{name: "ext2 on a disk", config: disk("type: ext2,")},
 		{name: "xfs on a disk", config: disk("type: xfs,"), refused: noXFS, fill: NastyTree},
-		{name: "btrfs on a disk", config: disk("type: btrfs,"), fill: NastyTree},
+		{name: "btrfs on a disk", config: disk("type: btrfs,"), fill: NastyTree, more: noTopAttribute},
 		{name: "sectors of 4096, ext4", config: disk(""), defaults: blockdev.Defaults{BlockSize: 4096}},
 		{name: "sectors of 4096, xfs", config: disk("type: xfs,"), defaults: blockdev.Defaults{BlockSize: 4096}, refused: noXFS},
-		{name: "sectors of 4096, btrfs", config: disk("type: btrfs,"), defaults: blockdev.Defaults{BlockSize: 4096}},
+		{name: "sectors of 4096, btrfs", config: disk("type: btrfs,"), more: noTopAttribute, defaults: blockdev.Defaults{BlockSize: 4096}},
 		{name: "size given", config: disk(""), request: blockdev.Request{ImageSize: 201<<20 + 512}},
 		{name: "old release, ext4", config: disk(""), defaults: blockdev.Defaults{Release: "xenial"}},
-		{name: "old release, xfs", config: disk("type: xfs,"), defaults: blockdev.Defaults{Release: "7"}, refused: noXFS},
-		{name: "old release, btrfs", config: disk("type: btrfs,"), defaults: blockdev.Defaults{Release: "trusty"}},
+		{name: "old release, xfs", config: disk("type: xfs,"), defaults: blockdev.Defaults{Release: "7"}, refused: noXFS, more: before2038},
+		{name: "old release, btrfs", config: disk("type: btrfs,"), defaults: blockdev.Defaults{Release: "trusty"}, more: noTopAttribute},
 		{name: "options", config: disk(`type: ext4, opts: "-m 0 -O ^metadata_csum -i 8192", label: tuned,`)},
-		{name: "xfs options", config: disk(`type: xfs, opts: "-m reflink=0 -l size=32m", label: tuned,`), refused: noXFS},
+		{name: "xfs options", config: disk(`type: xfs, opts: "-m reflink=0 -l size=64m", label: tuned,`), refused: noXFS},
 	}
 }
 
@@ -165,10 +170,11 @@ func typeLayouts() []pairLayout {
 
 func btrfsLayouts() []pairLayout {
 	return []pairLayout{
+		{name: "btrfs, attribute on top", config: disk("type: btrfs,"), refused: "loses the extended attribute user.top of"},
 		{name: "btrfs apart", config: table("gpt", "name: var, size: 200MiB, mkfs: {type: btrfs, mount: {mount_point: /var}}", root)},
 		{name: "btrfs, hard links outside", config: table("gpt",
 			"name: log, size: 200MiB, mkfs: {type: btrfs, mount: {mount_point: /var/log/deep}}",
-			"name: root, size: 100%, mkfs: {type: btrfs, mount: {mount_point: /}}")},
+			"name: root, size: 100%, mkfs: {type: btrfs, mount: {mount_point: /}}"), more: noTopAttribute},
 		{name: "btrfs, subvolumes", refused: noSubvolumes, config: `
 - local_loop: {name: image0}
 - mkfs: {name: mkfs_root, type: btrfs, base: image0}
@@ -234,4 +240,32 @@ func nearlyNothing(t testing.TB, root string) {
 	n := nasty{t: t, root: root}
 	n.do(os.Mkdir(filepath.Join(root, "x"), 0o700))
 	n.file("x/one", 1)
+}
+
+// noTopAttribute takes off what mkfs.btrfs loses.
+func noTopAttribute(t testing.TB, root string) {
+	if err := unix.Lremovexattr(root, "user.top"); err != nil && !errors.Is(err, unix.ENODATA) {
+		t.Fatal(err)
+	}
+}
+
+// before2038 is for file systems that know no later time.
+func before2038(t testing.TB, root string) {
+	var late []string
+	err := filepath.WalkDir(root, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if st, err := e.Info(); err != nil || st.ModTime().Year() >= 2038 {
+			late = append(late, path)
+		}
+		return nil
+	})
+	at := []unix.Timespec{{Sec: 2147483647}, {Sec: 2147483647}}
+	for _, path := range late {
+		err = errors.Join(err, unix.UtimesNanoAt(unix.AT_FDCWD, path, at, unix.AT_SYMLINK_NOFOLLOW))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }

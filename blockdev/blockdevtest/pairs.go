@@ -42,6 +42,9 @@ type pair struct {
 func (l pair) run(t *testing.T) {
 	tree := t.TempDir()
 	l.fill(t, tree)
+	if l.more != nil {
+		l.more(t, tree)
+	}
 	var planA, planB *blockdev.Plan
 	var saidA, saidB []string
 	// Tests of their own: mkfs.btrfs makes no UUID that a device has already, so
@@ -59,7 +62,6 @@ func (l pair) run(t *testing.T) {
 // make makes one disk, or sees that it is refused, and has it judged.
 func (l pair) make(t *testing.T, newBackend NewBackend, tree, refused string) (*blockdev.Plan, []string) {
 	dir, data := t.TempDir(), t.TempDir()
-	s := suite{}
 	c, err := blockdev.Parse([]byte(strings.ReplaceAll(l.config, "DATA", data)))
 	if err != nil {
 		t.Fatal(err)
@@ -72,11 +74,11 @@ func (l pair) make(t *testing.T, newBackend NewBackend, tree, refused string) (*
 	if err := blockdev.MakeMountPoints(tree, g.MountPoints()); err != nil {
 		t.Fatal(err)
 	}
-	p, d := s.create(t, g, newBackend(t, dir), tree, l.request, refused)
+	first, p, d := l.create(t, g, newBackend(t, dir), tree, refused)
 	if d == nil {
 		nothingLeft(t, dir)
 		nothingLeft(t, data)
-		return withoutFolders(p), nil
+		return withoutFolders(first), nil
 	}
 	defer d.Close()
 	if err := d.Commit(t.Context()); err != nil {
@@ -89,29 +91,36 @@ func (l pair) make(t *testing.T, newBackend NewBackend, tree, refused string) (*
 			t.Errorf("disk %q is at %s, not in %s", disk.Node, d.Images()[disk.Node], disk.Directory)
 		}
 	}
-	return withoutFolders(p), said
+	return withoutFolders(first), said
 }
 
 // create lays out and makes the disk; a computed size may grow once, as a build
 // lets it.
-func (s suite) create(t *testing.T, g *blockdev.Graph, b blockdev.Backend, tree string, r blockdev.Request, refused string) (*blockdev.Plan, blockdev.Disk) {
+func (l pair) create(t *testing.T, g *blockdev.Graph, b blockdev.Backend, tree, refused string) (first, made *blockdev.Plan, d blockdev.Disk) {
 	t.Helper()
-	first := s.plan(t, g, tree, r)
+	s, r := suite{}, l.request
+	first = s.plan(t, g, tree, r)
 	d, err := b.Create(t.Context(), g, first, blockdev.Tree{Dir: tree})
 	if refused != "" {
 		if err == nil || !strings.Contains(err.Error(), refused) {
 			t.Errorf("Create gave %v; %q is to be refused", err, refused)
 		}
-		return first, nil
+		return first, nil, nil
 	}
+	made = first
 	var full *blockdev.NoSpaceError
 	if errors.As(err, &full) {
-		t.Errorf("the computed size was too small: %v", err)
+		if !l.grows {
+			t.Errorf("the computed size was too small: %v", err)
+		}
+		r.Grow = true
+		made = s.plan(t, g, tree, r)
+		d, err = b.Create(t.Context(), g, made, blockdev.Tree{Dir: tree})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return first, d
+	return first, made, d
 }
 
 func withoutFolders(p *blockdev.Plan) *blockdev.Plan {

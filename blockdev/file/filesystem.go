@@ -101,8 +101,8 @@ func (d *disk) xfs(ctx context.Context, f *blockdev.FSPlan) error {
 	if err != nil {
 		return err
 	}
-	return d.throughFile(f, func(target string) error {
-		return d.mkfs(ctx, f, path, blockdev.XFSCommand(*f, blockdev.XFS{Target: target, Version: version}))
+	return d.throughFile(f, func(target *os.File) error {
+		return d.mkfs(ctx, f, path, blockdev.XFSCommand(*f, blockdev.XFS{Target: target.Name(), Version: version}))
 	})
 }
 
@@ -117,7 +117,7 @@ func tool(ctx context.Context, name string) (string, [2]int, error) {
 
 // throughFile has a tool that knows no offset make a file system in a sparse
 // file of its own, beside the image, and moves the data into the image.
-func (d *disk) throughFile(f *blockdev.FSPlan, fill func(target string) error) (err error) {
+func (d *disk) throughFile(f *blockdev.FSPlan, fill func(target *os.File) error) (err error) {
 	own, err := os.CreateTemp(filepath.Dir(d.images[f.Disk]), ".lithify-"+f.FSType+"-")
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func (d *disk) throughFile(f *blockdev.FSPlan, fill func(target string) error) (
 	if err := own.Truncate(f.Size); err != nil {
 		return err
 	}
-	if err := fill(own.Name()); err != nil {
+	if err := fill(own); err != nil {
 		return err
 	}
 	return d.inImage(f, func(image *os.File) error { return moveData(own, image, f) })

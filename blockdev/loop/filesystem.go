@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/btrfs"
 )
 
 // tool is a program of the host.
@@ -59,6 +60,16 @@ func (d *disk) mkfs(ctx context.Context, f *blockdev.FSPlan) error {
 			return err
 		}
 		if err := run(ctx, nil, t.path, blockdev.BtrfsCommand(*f, blockdev.Btrfs{Target: dev.path, Version: t.version})...); err != nil {
+			return err
+		}
+		image, err := btrfs.Open(dev.file)
+		if err == nil {
+			err = blockdev.SetBtrfsUUID(image, *f)
+		}
+		if err == nil { // the driver reads past the device's cache
+			err = unix.IoctlSetInt(int(dev.file.Fd()), unix.BLKFLSBUF, 0)
+		}
+		if err != nil {
 			return err
 		}
 		return d.makeSubvolumes(f, dev)
