@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -49,7 +50,25 @@ func BenchmarkQcow2(b *testing.B) {
 				b.Fatal(err)
 			}
 			o := convert.Options{Compress: c.qemu != "", Format: format}
-			compareWithQemu(b, disk, o, c.qemu)
+			compareWithQemu(b, disk, "qcow2", o, "-O qcow2 "+c.qemu)
+		})
+	}
+}
+
+// BenchmarkFormats is the same for the other disk formats.
+func BenchmarkFormats(b *testing.B) {
+	need(b, "qemu-img")
+	disk := benchDisk(b)
+	for _, c := range []struct{ name, qemu string }{
+		{"raw", "-O raw"},
+		{"vhd", "-O vpc -o force_size"},
+		{"vhd-fixed", "-O vpc -o subformat=fixed,force_size"},
+		{"vhdx", "-O vhdx"},
+		{"vdi", "-O vdi"},
+		{"vmdk", "-O vmdk -o subformat=streamOptimized"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			compareWithQemu(b, disk, c.name, convert.Options{}, c.qemu)
 		})
 	}
 }
@@ -60,9 +79,63 @@ type spent struct {
 	size      int64
 }
 
-func compareWithQemu(b *testing.B, disk string, o convert.Options, args string) {
+func compareWithQemu(b *testing.B, disk, name string, o convert.Options, args string) {
 	var ours, theirs spent
 	dir := b.TempDir()
+	for range b.N {
+		ours.add(measure(b, filepath.Join(dir, "ours"), func(path string) time.Duration {
+			before := cpuTime(syscall.RUSAGE_SELF)
+			writeImage(b, path, disk, name, o)
+			return cpuTime(syscall.RUSAGE_SELF) - before
+		}))
+		theirs.add(measure(b, filepath.Join(dir, "theirs"), func(path string) time.Duration {
+			return runTimed(b, "qemu-img", strings.Fields("convert -f raw "+args+" "+disk+" "+path)...)
+		}))
+	}
+	report(b, ours, theirs, "qemu")
+}
+
+func writeImage(b *testing.B, path, disk, name string, o convert.Options) {
+	f, err := os.Create(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := convert.Disk(context.Background(), format(b, name), f, source(b, disk), o); err != nil {
+		b.Fatal(err)
+	}
+	f.Close()
+}
+
+// runTimed gives the processor time of a program that must succeed.
+func runTimed(b *testing.B, name string, args ...string) time.Duration {
+	cmd := exec.Command(name, args...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("%s: %v", out, err)
+	}
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+}
+
+func report(b *testing.B, ours, theirs spent, peer string) {
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(ours.wall.Seconds()/float64(b.N), "s-wall")
+	b.ReportMetric(theirs.wall.Seconds()/float64(b.N), "s-wall-"+peer)
+	b.ReportMetric(float64(ours.wall)/float64(theirs.wall), "wall-ratio")
+	b.ReportMetric(float64(ours.cpu)/float64(theirs.cpu), "cpu-ratio")
+	b.ReportMetric(float64(ours.size)/float64(theirs.size), "size-ratio")
+	b.Log(fmt.Sprintf("%d and %d bytes", ours.size/int64(b.N), theirs.size/int64(b.N)))
+}
+
+// BenchmarkTgz compares with gzip -9 over the same archive. Ours also reads
+// the tree.
+func BenchmarkTgz(b *testing.B) {
+	need(b, "gzip")
+	root := os.Getenv("LITHIFY_BENCH_TREE")
+	if root == "" {
+		root = "/usr/bin"
+	}
+	dir := b.TempDir()
+	plain := archive(b, "tar", root, convert.TreeOptions{})
+	var ours, theirs spent
 	for range b.N {
 		ours.add(measure(b, filepath.Join(dir, "ours"), func(path string) time.Duration {
 			before := cpuTime(syscall.RUSAGE_SELF)
@@ -70,27 +143,45 @@ func compareWithQemu(b *testing.B, disk string, o convert.Options, args string) 
 			if err != nil {
 				b.Fatal(err)
 			}
-			if err := convert.Qcow2(context.Background(), f, source(b, disk), o); err != nil {
+			defer f.Close()
+			if err := convert.Tree(context.Background(), format(b, "tgz"), f, root, convert.TreeOptions{}); err != nil {
 				b.Fatal(err)
 			}
-			f.Close()
 			return cpuTime(syscall.RUSAGE_SELF) - before
 		}))
 		theirs.add(measure(b, filepath.Join(dir, "theirs"), func(path string) time.Duration {
-			cmd := exec.Command("qemu-img", strings.Fields("convert -f raw -O qcow2 "+args+" "+disk+" "+path)...)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				b.Fatalf("%s: %v", out, err)
-			}
-			return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+			return runTimed(b, "sh", "-c", `gzip -9 <"$0" >"$1"`, plain, path)
 		}))
 	}
+	report(b, ours, theirs, "gzip")
+}
+
+// BenchmarkTogether writes five formats at once, and the slowest of them alone.
+func BenchmarkTogether(b *testing.B) {
+	disk, dir := benchDisk(b), b.TempDir()
+	var all, alone time.Duration
+	for range b.N {
+		all += together(b, dir, disk, "raw", "qcow2", "vhd", "vhd-fixed", "vdi")
+		alone += together(b, dir, disk, "qcow2")
+	}
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(ours.wall.Seconds()/float64(b.N), "s-wall")
-	b.ReportMetric(theirs.wall.Seconds()/float64(b.N), "s-wall-qemu")
-	b.ReportMetric(float64(ours.wall)/float64(theirs.wall), "wall-ratio")
-	b.ReportMetric(float64(ours.cpu)/float64(theirs.cpu), "cpu-ratio")
-	b.ReportMetric(float64(ours.size)/float64(theirs.size), "size-ratio")
-	b.Log(fmt.Sprintf("%d and %d bytes", ours.size/int64(b.N), theirs.size/int64(b.N)))
+	b.ReportMetric(all.Seconds()/float64(b.N), "s-wall")
+	b.ReportMetric(alone.Seconds()/float64(b.N), "s-wall-qcow2")
+	b.ReportMetric(float64(all)/float64(alone), "wall-ratio")
+}
+
+func together(b *testing.B, dir, disk string, names ...string) time.Duration {
+	start := time.Now()
+	var wait sync.WaitGroup
+	for _, name := range names {
+		wait.Go(func() { writeImage(b, filepath.Join(dir, name), disk, name, convert.Options{Compress: true}) })
+	}
+	wait.Wait()
+	took := time.Since(start)
+	for _, name := range names {
+		os.Remove(filepath.Join(dir, name))
+	}
+	return took
 }
 
 func (s *spent) add(more spent) {

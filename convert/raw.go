@@ -8,11 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	rawChunk = 1 << 20
-	rawBlock = 4 << 10 // the block of the file systems that keep holes
-)
-
 // Raw writes src into dst, which is made as long as the disk: holes stay holes,
 // and blocks of 4 KiB that hold only zeros become holes. What was in dst is
 // lost. Where the file system can share blocks between files (Btrfs, XFS), dst
@@ -31,31 +26,12 @@ func Raw(ctx context.Context, dst *os.File, src Source, o Options) error {
 	if err := dst.Truncate(src.Size); err != nil {
 		return fmt.Errorf("setting the size of raw image %q to %d bytes: %w", dst.Name(), src.Size, err)
 	}
-	p := &pipeline{src: src, chunk: rawChunk, align: 1, sink: func(j *job) error {
-		o.progress(j.off+rawChunk, src.Size)
-		return nil
-	}}
-	n := o.workerCount(2 * rawChunk)
-	p.depth = 2 * n
-	for range n {
-		p.workers = append(p.workers, func(j *job) error { return writeRuns(dst, j) })
-	}
-	if err := p.run(ctx); err != nil {
+	c := &copier{src: src, dst: dst, options: o, place: func(off int64) int64 { return off }}
+	if err := c.run(ctx); err != nil {
 		return err
 	}
 	o.progress(src.Size, src.Size)
 	return nil
-}
-
-// writeRuns writes what is not zero. Workers call it in any order: the places
-// do not overlap.
-func writeRuns(dst *os.File, j *job) error {
-	return runs(j.in, rawBlock, func(from, to int) error {
-		if _, err := dst.WriteAt(j.in[from:to], j.off+int64(from)); err != nil {
-			return fmt.Errorf("writing raw image %q: %w", dst.Name(), err)
-		}
-		return nil
-	})
 }
 
 // shared makes dst a reflink of the source's file, where that can be.
