@@ -25,6 +25,9 @@ type pairLayout struct {
 	more     func(t testing.TB, root string) // what changes the tree after that
 }
 
+// tight leaves a computed size no free room: it must be enough by itself.
+var tight = blockdev.Request{FreeRoom: 1e-6}
+
 const (
 	noXFS        = "xfs made without mounting it loses"
 	noSubvolumes = "btrfs gets no subvolumes"
@@ -68,7 +71,7 @@ func plainLayouts() []pairLayout {
 		{name: "ext3 on a disk", config: disk("type: ext3,")},
 		{name: "ext2 on a disk", config: disk("type: ext2,")},
 		{name: "xfs on a disk", config: disk("type: xfs,"), refused: noXFS, fill: NastyTree},
-		{name: "btrfs on a disk", config: disk("type: btrfs,"), fill: NastyTree, more: noTopAttribute},
+		{name: "btrfs on a disk", config: disk("type: btrfs,"), fill: NastyTree, more: noTopAttribute, grows: true},
 		{name: "sectors of 4096, ext4", config: disk(""), defaults: blockdev.Defaults{BlockSize: 4096}},
 		{name: "sectors of 4096, xfs", config: disk("type: xfs,"), defaults: blockdev.Defaults{BlockSize: 4096}, refused: noXFS},
 		{name: "sectors of 4096, btrfs", config: disk("type: btrfs,"), more: noTopAttribute, defaults: blockdev.Defaults{BlockSize: 4096}},
@@ -209,10 +212,10 @@ func diskLayouts() []pairLayout {
 			table("gpt", root) + "- local_loop: {name: swap, size: 12MiB, mkfs: {type: swap, mount: {mount_point: none, fstab: {}}}}\n"},
 		{name: "two disks, different sectors", config: disk("") + tableOn("data", ", block_size: 4096, size: 70MiB", "gpt",
 			"name: v, size: 60%, mkfs: {type: ext4, mount: {mount_point: /var}}", "name: f, size: 100%, mkfs: {type: vfat, mount: {mount_point: /boot}}")},
-		{name: "many small files", config: disk("type: btrfs,") + second("", "type: vfat, mount: {mount_point: /boot}"), fill: tinyFiles},
-		{name: "many small files, xfs", config: disk("type: xfs,"), refused: noXFS, fill: tinyFiles},
-		{name: "few large files", config: disk("type: btrfs,") + second("", "type: vfat, mount: {mount_point: /boot}"), fill: largeFiles},
-		{name: "few large files, xfs", config: disk("type: xfs,"), refused: noXFS, fill: largeFiles},
+		{name: "many small files", config: disk("type: btrfs,") + second("", "type: vfat, mount: {mount_point: /boot}"), fill: tinyFiles, request: tight},
+		{name: "many small files, xfs", config: disk("type: xfs,"), refused: noXFS, fill: tinyFiles, request: tight},
+		{name: "few large files", config: disk("type: btrfs,") + second("", "type: vfat, mount: {mount_point: /boot}"), fill: largeFiles, request: tight},
+		{name: "few large files, xfs", config: disk("type: xfs,"), refused: noXFS, fill: largeFiles, request: tight},
 		{name: "next to nothing", config: disk("type: btrfs,") + second("", "type: ext4, mount: {mount_point: /x}"), fill: nearlyNothing},
 	}
 }

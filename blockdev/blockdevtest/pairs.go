@@ -14,14 +14,19 @@ import (
 	"github.com/lithify/lithify/blockdev"
 )
 
+// hostTools are what makes and judges disks here.
+var hostTools = []string{
+	"mke2fs", "e2fsck", "dumpe2fs", "sfdisk", "sgdisk", "mount", "umount", "losetup", "blkid", "swaplabel",
+	"mkfs.xfs", "xfs_repair", "mkfs.btrfs", "btrfs", "mcopy", "fsck.fat", "setfacl", "setcap",
+}
+
 // Pairs makes every layout through two back ends and compares what comes out:
 // table, what blkid says, checks of each file system, and every file with the
 // tree, and so with the other's. b may refuse, by an error that says so; then a
 // alone is judged. It needs root and a mount namespace of the test's own.
 func Pairs(t *testing.T, a, b NewBackend) {
 	NeedRoot(t)
-	Need(t, "mke2fs", "e2fsck", "dumpe2fs", "sfdisk", "sgdisk", "mount", "umount", "losetup", "blkid", "swaplabel",
-		"mkfs.xfs", "xfs_repair", "mkfs.btrfs", "btrfs", "mcopy", "fsck.fat", "setfacl", "setcap")
+	Need(t, hostTools...)
 	// Not all at once: two processors are what a small machine has.
 	turns := make(chan struct{}, 2)
 	for _, l := range pairLayouts() {

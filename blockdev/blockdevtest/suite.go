@@ -17,6 +17,7 @@ import (
 type Capabilities struct {
 	Mounts  bool           // Disk.Dir has the file systems mounted and writable
 	Devices bool           // Disk.Devices names every disk and partition
+	XFS     bool           // it makes xfs with content
 	Compare CompareOptions // what the copy may lose; justify it where you set it
 }
 
@@ -27,14 +28,20 @@ type NewBackend func(t testing.TB, dir string) blockdev.Backend
 // kernel mounts the result.
 func Run(t *testing.T, newBackend NewBackend, can Capabilities) {
 	NeedRoot(t)
-	Need(t, "mke2fs", "e2fsck", "dumpe2fs", "sfdisk", "mount", "umount")
+	Need(t, hostTools...)
 	s := suite{newBackend: newBackend, can: can}
 	for _, l := range layouts {
 		t.Run("layout/"+l.name, func(t *testing.T) { s.layout(t, l) })
 	}
-	t.Run("full, explicit", s.fullExplicit)
-	t.Run("full, computed", s.fullComputed)
+	for _, fs := range []string{"ext4", "vfat", "btrfs", "xfs"} {
+		if fs == "xfs" && !can.XFS {
+			continue
+		}
+		t.Run("full, explicit/"+fs, func(t *testing.T) { s.full(t, fs, blockdev.Request{ImageSize: 320 << 20}) })
+		t.Run("full, computed/"+fs, func(t *testing.T) { s.full(t, fs, blockdev.Request{}) })
+	}
 	t.Run("just enough", s.justEnough)
+	t.Run("too small", s.tooSmall)
 	t.Run("closed", s.closed)
 	t.Run("cancelled", s.cancelled)
 }
@@ -86,6 +93,17 @@ var layouts = []layout{
     - {name: root, size: 60%, mkfs: {mount: {mount_point: /}}}
     - {name: log, size: 50%, mkfs: {type: ext3, mount: {mount_point: /var/log}}}
     - {name: var, size: 100%, mkfs: {type: ext4, mount: {mount_point: /var}}}
+`},
+	{name: "all kinds", config: `
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+    - {name: esp, type: EF00, size: 40MiB, mkfs: {type: vfat, mount: {mount_point: /boot}}}
+    - {name: swap, type: 8200, size: 4MiB, mkfs: {type: swap, mount: {mount_point: none, fstab: {}}}}
+    - {name: srv, size: 130MiB, mkfs: {type: btrfs, mount: {mount_point: /home}}}
+    - {name: root, size: 100%, mkfs: {mount: {mount_point: /}}}
 `},
 	{name: "two disks", config: `
 - local_loop: {name: image0, block_size: 4096, mkfs: {name: mkfs_root, mount: {mount_point: /}}}
@@ -169,31 +187,33 @@ func (s suite) whileOpen(t *testing.T, m made) {
 		return
 	}
 	compare(t, m.tree, m.disk.Dir(), m.plan, s.can.Compare)
-	// A hook's work must be in the image, in the tree it must not.
+	for _, folder := range []string{"etc", "boot", "home"} {
+		hook(t, m, folder)
+	}
+}
+
+// hook changes the disk as a build's last hooks do: their work must be in the
+// image, in the tree it must not.
+func hook(t *testing.T, m made, folder string) {
+	t.Helper()
+	name := filepath.Join(folder, "hook")
 	for _, dir := range []string{m.disk.Dir(), m.tree} {
-		if dir == m.tree {
-			if _, err := os.Lstat(filepath.Join(dir, "etc/hook")); err == nil {
-				t.Fatal("the tree was written to")
-			}
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			t.Fatal("the tree was written to")
 		}
-		if err := os.WriteFile(filepath.Join(dir, "etc/hook"), []byte("x"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	sameTimes(t, filepath.Join(m.tree, "etc"), filepath.Join(m.disk.Dir(), "etc"))
-	sameTimes(t, filepath.Join(m.tree, "etc/hook"), filepath.Join(m.disk.Dir(), "etc/hook"))
+	sameTimes(t, filepath.Join(m.tree, folder), filepath.Join(m.disk.Dir(), folder))
+	sameTimes(t, filepath.Join(m.tree, name), filepath.Join(m.disk.Dir(), name))
 }
 
-// fullExplicit: a size that the user gave never grows, and the message says so.
-func (s suite) fullExplicit(t *testing.T) { s.full(t, blockdev.Request{ImageSize: 200 << 20}, true) }
-
-// fullComputed: the same on a computed size says that it may.
-func (s suite) fullComputed(t *testing.T) { s.full(t, blockdev.Request{}, false) }
-
-// full lays out a small tree and then lets it grow beyond the plan.
-func (s suite) full(t *testing.T, r blockdev.Request, explicit bool) {
+// full lays out a small tree and then lets it grow beyond the plan. The error
+// says whether the size may grow; if so it does, and is enough.
+func (s suite) full(t *testing.T, fs string, r blockdev.Request) {
 	tree, dir := t.TempDir(), t.TempDir()
-	g := s.graph(t, "")
+	g := s.graph(t, "- local_loop: {name: image0, mkfs: {name: mkfs_root, type: "+fs+", mount: {mount_point: /}}}")
 	p := s.plan(t, g, tree, r)
 	f, err := os.Create(filepath.Join(tree, "big"))
 	if err != nil {
@@ -216,10 +236,43 @@ func (s suite) full(t *testing.T, r blockdev.Request, explicit bool) {
 	if !errors.As(err, &full) || !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("a full file system gave %v", err)
 	}
-	if full.Explicit != explicit || full.MountPoint != "/" || full.Size != p.FileSystems[0].Size {
+	if full.Explicit != (r.ImageSize > 0) || full.MountPoint != "/" || full.Size != p.FileSystems[0].Size {
 		t.Errorf("error %+v", full)
 	}
 	nothingLeft(t, dir)
+	if full.Explicit {
+		return
+	}
+	r.Grow = true
+	d, err := s.newBackend(t, dir).Create(t.Context(), g, s.plan(t, g, tree, r), blockdev.Tree{Dir: tree})
+	if err != nil {
+		t.Fatalf("the second try: %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	nothingLeft(t, dir)
+}
+
+// tooSmall: a size that cannot hold the content is refused before anything is
+// made, with what is needed; and what the kind of file system needs by itself.
+func (s suite) tooSmall(t *testing.T) {
+	tree := t.TempDir()
+	if err := os.WriteFile(filepath.Join(tree, "data"), bytes.Repeat([]byte("lithify\n"), 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for fs, given := range map[string]int64{"ext3": 6 << 20, "vfat": 7 << 20, "xfs": 299 << 20, "btrfs": 100 << 20} {
+		g := s.graph(t, "- local_loop: {name: image0, mkfs: {name: mkfs_root, type: "+fs+", mount: {mount_point: /}}}")
+		m, err := blockdev.Measure(t.Context(), tree, g.MountPoints())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = g.Layout(m, blockdev.Request{ImageSize: given})
+		var small *blockdev.SizeError
+		if !errors.As(err, &small) || small.Given != given || small.Needed <= given {
+			t.Errorf("%s of %d bytes: %v", fs, given, err)
+		}
+	}
 }
 
 // justEnough: the size that an error names as needed is enough.

@@ -17,5 +17,5 @@ func TestConformance(t *testing.T) {
 	if err := loop.Available(); err != nil {
 		blockdevtest.Missing(t, err.Error())
 	}
-	blockdevtest.Run(t, newBackend, blockdevtest.Capabilities{Mounts: true, Devices: true})
+	blockdevtest.Run(t, newBackend, blockdevtest.Capabilities{Mounts: true, Devices: true, XFS: true})
 }
