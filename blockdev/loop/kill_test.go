@@ -40,7 +40,7 @@ func child(tree, work string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	c, err := blockdev.Parse([]byte(partitions))
+	c, err := blockdev.Parse([]byte(everyKind))
 	if err != nil {
 		return err
 	}
@@ -75,16 +75,6 @@ func child(tree, work string) error {
 	<-ctx.Done()
 	return d.Close()
 }
-
-const partitions = `
-- local_loop: {name: image0}
-- partitioning:
-    base: image0
-    label: mbr
-    partitions:
-    - {name: root, flags: [primary], size: 70%, mkfs: {mount: {mount_point: /}}}
-    - {name: var, flags: [primary], size: 100%, mkfs: {type: ext4, mount: {mount_point: /var}}}
-`
 
 // TestKill kills the process 1 of a build's namespaces at several moments: no
 // loop device, no mount is left.
