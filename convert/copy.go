@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	rawChunk = 1 << 20 // what is read and written at once; it stays in a core's cache
-	rawBlock = 4 << 10 // the block of the file systems that keep holes
+	rawChunk = 256 << 10 // what is read and written at once; it stays in a core's cache
+	rawBlock = 4 << 10   // the block of the file systems that keep holes
 )
 
 // copier copies what is not zero from a disk to places in a file. Each worker
