@@ -1,12 +1,13 @@
 // Package convert writes a finished disk or a mounted tree as the file formats
-// that people ask for: raw, qcow2 and tar. Each format has one file here (with
-// its parts beside it); the writers are native Go, stream, and use all cores
-// with bounded memory.
+// that people ask for: raw, qcow2, vhd, vhdx, vdi, vmdk, tar, tgz, squashfs.
+// Lookup finds a Format by name, Disk and Tree write it. Each format has one
+// file here (with its parts beside it); the writers are native Go, stream, and
+// use all cores with bounded memory. squashfs is mksquashfs'.
 //
 // It reads a disk through Source and a tree through a path, writes to what it is
 // given, and neither names, renames, syncs nor removes output files: an error,
 // a cancelled context included, means that the caller removes what was written.
-// It starts no program and prints nothing.
+// But for squashfs it starts no program. It prints nothing.
 //
 // The encoders for clusters, zstd (RFC 8878) and deflate (RFC 1951), are our
 // own. General ones lose on pieces of 64 KiB that are compressed one by one:

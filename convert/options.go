@@ -95,9 +95,6 @@ type TreeOptions struct {
 	Logger *slog.Logger
 }
 
-// TarOptions is the older name of TreeOptions.
-type TarOptions = TreeOptions
-
 // FormatOptions are what -o gives to `qemu-img convert`, as far as we have it,
 // and the like for other formats. Each format looks at its own.
 type FormatOptions struct {

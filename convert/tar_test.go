@@ -74,7 +74,7 @@ func describe(t testing.TB, root string) string {
 	return run(t, "sh", "-ec", script, root)
 }
 
-func tarBytes(t testing.TB, root string, o convert.TarOptions) []byte {
+func tarBytes(t testing.TB, root string, o convert.TreeOptions) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := convert.Tar(context.Background(), &b, root, o); err != nil {
@@ -87,8 +87,8 @@ func TestTarRestoredByGNU(t *testing.T) {
 	need(t, "tar", "setcap", "setfattr", "getfattr", "setfacl")
 	needRoot(t)
 	root := tree(t)
-	data := tarBytes(t, root, convert.TarOptions{})
-	if again := tarBytes(t, root, convert.TarOptions{Workers: 1}); !bytes.Equal(data, again) {
+	data := tarBytes(t, root, convert.TreeOptions{})
+	if again := tarBytes(t, root, convert.TreeOptions{Workers: 1}); !bytes.Equal(data, again) {
 		t.Error("two archives of one tree differ")
 	}
 	archive, back := filepath.Join(t.TempDir(), "a.tar"), t.TempDir()
@@ -139,7 +139,7 @@ func TestTarExcludeAndTime(t *testing.T) {
 	}
 	clamp := time.Unix(1e9, 0)
 	archive := filepath.Join(t.TempDir(), "a.tar")
-	data := tarBytes(t, root, convert.TarOptions{Exclude: []string{"dev/*", "proc/*", "var/cache"}, Time: clamp})
+	data := tarBytes(t, root, convert.TreeOptions{Exclude: []string{"dev/*", "proc/*", "var/cache"}, Time: clamp})
 	if err := os.WriteFile(archive, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -167,13 +167,13 @@ func TestTarErrors(t *testing.T) {
 	cases := []struct {
 		name, root, want string
 		ctx              context.Context
-		o                convert.TarOptions
+		o                convert.TreeOptions
 	}{
-		{"cancelled", "/usr/bin", "context canceled", ctx, convert.TarOptions{}},
-		{"no folder", file, "is no folder", context.Background(), convert.TarOptions{}},
-		{"nothing there", file + "x", "no such file", context.Background(), convert.TarOptions{}},
-		{"bad pattern", "/usr/bin", `pattern "[" of what to leave out`, context.Background(), convert.TarOptions{Exclude: []string{"["}}},
-		{"full disk", "/usr/bin", "write /dev/full: no space left on device", context.Background(), convert.TarOptions{}},
+		{"cancelled", "/usr/bin", "context canceled", ctx, convert.TreeOptions{}},
+		{"no folder", file, "is no folder", context.Background(), convert.TreeOptions{}},
+		{"nothing there", file + "x", "no such file", context.Background(), convert.TreeOptions{}},
+		{"bad pattern", "/usr/bin", `pattern "[" of what to leave out`, context.Background(), convert.TreeOptions{Exclude: []string{"["}}},
+		{"full disk", "/usr/bin", "write /dev/full: no space left on device", context.Background(), convert.TreeOptions{}},
 	}
 	for _, c := range cases {
 		if err := convert.Tar(c.ctx, full, c.root, c.o); err == nil || !strings.Contains(fmt.Sprint(err), c.want) {
@@ -188,7 +188,7 @@ func TestTarShrinking(t *testing.T) {
 	if unix.Access("/sys/kernel/mm/transparent_hugepage", unix.R_OK) != nil {
 		t.Skip("no sysfs here")
 	}
-	err := convert.Tar(context.Background(), new(bytes.Buffer), "/sys/kernel/mm/transparent_hugepage", convert.TarOptions{})
+	err := convert.Tar(context.Background(), new(bytes.Buffer), "/sys/kernel/mm/transparent_hugepage", convert.TreeOptions{})
 	if err == nil || !strings.Contains(err.Error(), "changed while the archive was written") {
 		t.Errorf("got %v", err)
 	}
