@@ -48,7 +48,7 @@ func (w *bench) do(ctx context.Context, s step) error {
 func (w *bench) hook(ctx context.Context, v *view, h elements.Hook, env Environment) error {
 	var err error
 	if h.Phase.Outside() {
-		err = w.outside(ctx, h, env)
+		err = w.outside(ctx, v, h, env)
 	} else {
 		err = w.inside(ctx, v, env, path.Join(target, h.Path))
 	}
@@ -158,7 +158,12 @@ func (w *bench) caches() ([]runner.Mount, error) {
 
 // outside runs a hook on the build host, with the tree at TMP_MOUNT_PATH, and
 // keeps the binds it leaves there for later steps.
-func (w *bench) outside(ctx context.Context, h elements.Hook, env Environment) (err error) {
+func (w *bench) outside(ctx context.Context, v *view, h elements.Hook, env Environment) (err error) {
+	back, err := w.hideOutside(v)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, back()) }()
 	mnt := w.dirs.mount()
 	if err := unix.Mount(w.c.Dir(), mnt, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("binding the tree to %q: %w", mnt, err)
@@ -182,6 +187,19 @@ func (w *bench) outside(ctx context.Context, h elements.Hook, env Environment) (
 	}
 	w.binds, err = bindsBelow(mnt)
 	return err
+}
+
+// hideOutside takes what the phase may not see out of the hooks tree; back puts
+// it in again. Other phases' hooks stay: the contract shows the whole tree there.
+func (w *bench) hideOutside(v *view) (back func() error, err error) {
+	from, to := filepath.Join(w.dirs.hooks(), environmentDir), filepath.Join(w.dirs.root, "hidden-"+environmentDir)
+	if !hiddenFrom(v.masks, environmentDir) {
+		return func() error { return nil }, nil
+	}
+	if err := os.Rename(from, to); err != nil {
+		return nil, fmt.Errorf("taking %q out of sight: %w", from, err)
+	}
+	return func() error { return os.Rename(to, from) }, nil
 }
 
 func (w *bench) outsideEnvironment(phase elements.Phase, env Environment) Environment {

@@ -28,7 +28,7 @@ func TestRepeatedBuildRunsNothing(t *testing.T) {
 func TestLastHookChangedRunsItAlone(t *testing.T) {
 	w := newWorld(t)
 	w.must(nil)
-	w.write("app/finalise.d/90-app", hook("changed"), 0o755)
+	w.write("app/finalise.d/90-app", w.read("app/finalise.d/90-app")+"# changed\n", 0o755)
 	b := w.must(nil)
 	if want := []string{"finalise/90-app", "driver/clear"}; !slices.Equal(b.events, want) {
 		t.Errorf("ran %v, want %v", b.events, want)

@@ -71,6 +71,16 @@ func (n *names) scan(data []byte) {
 	n.dumps = n.dumps || dump.Match(data)
 }
 
+// scanPrograms adds the identifiers of an environment.d file that programs, and
+// not only hooks, may read.
+func (n *names) scanPrograms(data []byte) {
+	for _, word := range identifier.FindAll(data, -1) {
+		if !bytes.HasPrefix(word, []byte("DIB_")) {
+			n.words[string(word)] = true
+		}
+	}
+}
+
 // Environment is what hooks may see, by name.
 type Environment map[string]string
 

@@ -12,7 +12,7 @@ import (
 	"github.com/lithify/lithify/rootfs"
 )
 
-var edits = flag.Int("edits", 300, "how many random edits the property test makes")
+var edits = flag.Int("edits", 150, "how many random edits the property test makes")
 
 var seed = flag.Uint64("seed", 0, "of the property test; 0 is another one each time")
 
@@ -48,6 +48,12 @@ func everyEdit() []edit {
 		}},
 		{"environment.d", "root", func(w *world, n int) {
 			w.write("tiny/environment.d/10-tiny", fmt.Sprintf("export DIB_SHADE=${DIB_COLOUR:-none}-%d\n", n), 0o644)
+		}},
+		{"environment.d, for who reads it and for who knows the variable", "post-install", func(w *world, n int) {
+			w.write("app/environment.d/20-late", fmt.Sprintf("export DIB_LATE=late-%d\n", n), 0o644)
+		}},
+		{"environment.d with a name that programs may read", "root", func(w *world, n int) {
+			w.write("app/environment.d/30-program", fmt.Sprintf("export COLOURS=%d\n", n), 0o644)
 		}},
 		{"variable that is named", "root", func(w *world, n int) { w.env["DIB_COLOUR"] = fmt.Sprint("colour", n) }},
 		{"what the archive has", "root", func(w *world, n int) { os.WriteFile(w.env["ANSWER_FILE"], fmt.Append(nil, n), 0o644) }},

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"strings"
@@ -14,9 +15,15 @@ import (
 // the whole tree. Hashed is, for each hook, itself and every visible file that
 // is not a hook: hooks do not read each other. An element that does sets
 // DIB_HOOKS_VIEW=full, which shows and hashes everything.
+//
+// environment.d is sourced by the driver, which hands its variables to hooks: a
+// phase in which no file says "environment.d" is not shown its files, and what
+// they set under names of DIB_ counts for phases whose other files have the
+// name. Else each element that sets one would make every layer anew. Other names
+// (DEBIAN_FRONTEND, PATH) may be meant for programs and are handed to all.
 type view struct {
 	phase elements.Phase
-	masks []string          // folders of other phases, hidden from hooks inside
+	masks []string          // folders that are hidden: those of other phases from hooks inside, environment.d
 	files map[string]string // digest by path of the visible files that are not hooks
 	hooks map[string]string // digest by path of the phase's own hooks
 	texts map[string][]byte // bytes of the phase's own hooks
@@ -32,22 +39,54 @@ func newView(t *elements.Tree, phase elements.Phase, full bool) (*view, error) {
 		v.masks = otherPhases(t, phase)
 	}
 	isHook := hookPaths(t)
+	type read struct {
+		elements.File
+		data []byte
+	}
+	var settings []read
+	reads := full
 	for _, f := range append(t.Files(), t.Dirs()...) {
 		own := under(f.Path, phase.Dir())
 		if hiddenFrom(v.masks, f.Path) || under(f.Path, cacheKeys) || isHook[f.Path] && !own && !full {
 			continue
 		}
-		read := t.Content // what a link of static/ names is the image's, not the host's
-		if isHook[f.Path] {
-			read = t.Open
-		}
-		data, err := read(f.Path)
+		data, err := content(t, f, isHook[f.Path])
 		if err != nil {
-			return nil, fmt.Errorf("reading %q of element %q: %w", f.Path, f.Element, err)
+			return nil, err
 		}
+		if under(f.Path, environmentDir) {
+			settings = append(settings, read{f, data})
+			continue
+		}
+		reads = reads || bytes.Contains(data, []byte(environmentDir))
 		v.take(f, data, isHook[f.Path] && own, isHook[f.Path])
 	}
+	for _, s := range settings {
+		if reads {
+			v.take(s.File, s.data, false, false)
+		} else {
+			v.names.scanPrograms(s.data)
+		}
+	}
+	if !reads && len(settings) > 0 {
+		v.masks = append(v.masks, environmentDir)
+	}
 	return v, nil
+}
+
+// environmentDir is the folder of the hooks tree that the driver sources.
+const environmentDir = "environment.d"
+
+func content(t *elements.Tree, f elements.File, hook bool) ([]byte, error) {
+	read := t.Content // what a link of static/ names is the image's, not the host's
+	if hook {
+		read = t.Open
+	}
+	data, err := read(f.Path)
+	if err != nil {
+		return nil, fmt.Errorf("reading %q of element %q: %w", f.Path, f.Element, err)
+	}
+	return data, nil
 }
 
 func (v *view) take(f elements.File, data []byte, ownHook, anyHook bool) {

@@ -53,6 +53,9 @@ func newWorld(t testing.TB) *world {
 	for _, h := range []string{"pre-install.d/10-app", "install.d/10-app", "install.d/50-app", "post-install.d/10-app", "finalise.d/10-app", "finalise.d/90-app"} {
 		w.write("app/"+h, hook("first"), 0o755)
 	}
+	w.write("app/post-install.d/10-app", hook("it reads environment.d"), 0o755)
+	w.write("app/finalise.d/90-app", hook("it knows $DIB_LATE")+"echo \"$DIB_LATE\" >> /last\n", 0o755)
+	w.write("app/environment.d/20-late", "export DIB_LATE=late\n", 0o644)
 	w.write("app/install.d/notes.txt", "a file that is no hook\n", 0o644)
 	return w
 }
@@ -76,6 +79,7 @@ cp "$busybox" "$TARGET_ROOT/bin/busybox"
 for name in sh cat echo mkdir rm ls sha256sum sort find sed cp ln; do ln -s busybox "$TARGET_ROOT/bin/$name"; done
 echo nameserver 192.0.2.1 > "$TARGET_ROOT/etc/resolv.conf"
 echo "$DIB_SHADE" > "$TARGET_ROOT/etc/shade"
+cat "$TMP_HOOKS_PATH"/env*/* > "$TARGET_ROOT/etc/settings" 2>/dev/null || true
 `
 
 // hook writes what it can see into a file of its own in the tree: its own text,
@@ -85,7 +89,7 @@ func hook(text string) string {
 set -e
 # ` + text + `
 name=$(echo "$0" | sed 's,/,_,g')
-sum=$({ cat "$0"; cat /tmp/in_target.d/data/*; echo "$DIB_COLOUR $DIB_SHADE"; sh /tmp/in_target.d/bin/tool; cat /etc/shade; ls /; cat /seen* 2>/dev/null || true; } | sha256sum)
+sum=$({ cat "$0"; cat /tmp/in_target.d/data/*; echo "$DIB_COLOUR $DIB_SHADE"; sh /tmp/in_target.d/bin/tool; cat /etc/shade /tmp/in_target.d/env*/* 2>/dev/null || true; ls /; cat /seen* 2>/dev/null || true; } | sha256sum)
 echo "$sum" > "/seen$name"
 rm -f /last; ln -s "/seen$name" /last
 `
