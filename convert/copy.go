@@ -23,11 +23,11 @@ type copier struct {
 	// crosses a multiple of rawChunk.
 	place func(off int64) int64
 
-	mu    sync.Mutex
-	next  int64 // where to look for data
-	end   int64 // of the data that next is in
-	done  int64 // bytes behind, holes before next included
-	error error
+	mu     sync.Mutex
+	next   int64 // where to look for data
+	end    int64 // of the data that next is in
+	done   int64 // bytes behind, holes before next included
+	failed error // the first error
 }
 
 // run ends when all is copied, or with the first error; no goroutine is left.
@@ -41,7 +41,7 @@ func (c *copier) run(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	return c.error
+	return c.failed
 }
 
 // step copies one stretch; false when there is none, or an error.
@@ -53,8 +53,8 @@ func (c *copier) step(ctx context.Context, buf []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		if c.error == nil {
-			c.error = err
+		if c.failed == nil {
+			c.failed = err
 		}
 		return false
 	}
@@ -69,7 +69,7 @@ func (c *copier) step(ctx context.Context, buf []byte) bool {
 func (c *copier) take(ctx context.Context) (off int64, n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.error != nil {
+	if c.failed != nil {
 		return 0, 0, nil // another worker's
 	}
 	if err := ctx.Err(); err != nil {
