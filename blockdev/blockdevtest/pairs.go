@@ -59,7 +59,7 @@ func (l pair) run(t *testing.T) {
 	if !reflect.DeepEqual(planA, planB) {
 		t.Errorf("plans differ:\n%+v\n%+v", planA, planB)
 	}
-	if l.refused == "" && !reflect.DeepEqual(saidA, saidB) {
+	if saidB != nil && !reflect.DeepEqual(saidA, saidB) {
 		t.Errorf("the two disks are not alike:\n%s\n%s", strings.Join(saidA, "\n"), strings.Join(saidB, "\n"))
 	}
 }
@@ -106,7 +106,7 @@ func (l pair) create(t *testing.T, g *blockdev.Graph, b blockdev.Backend, tree, 
 	s, r := suite{}, l.request
 	first = s.plan(t, g, tree, r)
 	d, err := b.Create(t.Context(), g, first, blockdev.Tree{Dir: tree})
-	if refused != "" {
+	if refused != "" && !(err == nil && l.orKept) {
 		if err == nil || !strings.Contains(err.Error(), refused) {
 			t.Errorf("Create gave %v; %q is to be refused", err, refused)
 		}

@@ -85,7 +85,7 @@ func (m *mender) entry(ctx context.Context, p string) error {
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK && st.Nlink > 1 && plain {
 		m.link(name, st)
 	}
-	if st.Mtim.Nsec == 0 && m.disk.tree.Time == nil {
+	if st.Mtim.Nsec == 0 && st.Mtim.Sec == int64(int32(st.Mtim.Sec)) && m.disk.tree.Time == nil {
 		return nil
 	}
 	if !plain {
@@ -95,7 +95,10 @@ func (m *mender) entry(ctx context.Context, p string) error {
 		}
 		name = inode
 	}
-	if st.Mtim.Nsec != 0 {
+	if st.Mtim.Sec != int64(int32(st.Mtim.Sec)) { // mke2fs 1.47.2 makes it 2038
+		fmt.Fprintf(&m.out, "set_inode_field %s mtime @%d\n", name, int32(st.Mtim.Sec))
+	}
+	if st.Mtim.Nsec != 0 || st.Mtim.Sec != int64(int32(st.Mtim.Sec)) {
 		fmt.Fprintf(&m.out, "set_inode_field %s mtime_extra %#x\n", name, extra(st.Mtim))
 	}
 	m.fixTimes(&m.out, name)
