@@ -169,7 +169,10 @@ func (j *job) checkHost() error {
 		if err := j.checkBackend(); err != nil {
 			return err
 		}
-		needs = append(needs, "mke2fs")
+		needs = append(needs, blockdev.Tools(j.graph)...)
+	}
+	for _, f := range j.formats {
+		needs = append(needs, f.Tools...)
 	}
 	return checkHostTools(j.o, needs...)
 }
