@@ -87,6 +87,7 @@ func (c *Content) add(o Content) {
 	c.Inodes += o.Inodes
 	c.Dirs += o.Dirs
 	c.Indirect += o.Indirect
+	c.Inline += o.Inline
 }
 
 // diskLayout lays out one disk.

@@ -181,6 +181,7 @@ func (m *measurer) data(path string, st *unix.Stat_t, c *Content) error {
 	case unix.S_IFLNK:
 		if st.Size >= 60 { // shorter ones live in the inode
 			c.Bytes += blockSize
+			c.Inline += blockSize
 		}
 	case unix.S_IFREG:
 		n, err := dataBytes(path, st)
@@ -260,6 +261,7 @@ func (m *measurer) attributes(path string, c *Content) error {
 	}
 	if n > 0 {
 		c.Bytes += blockSize
+		c.Inline += blockSize
 	}
 	return nil
 }

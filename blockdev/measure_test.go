@@ -54,7 +54,7 @@ func TestMeasure(t *testing.T) {
 	const b = 4096
 	want := map[string]Content{
 		// root, a, etc, etc/b (2), var as it is below the mount, hole, long
-		"/": {Bytes: b * (1 + 1 + 1 + 2 + 1 + 1 + 1), Inodes: 8, Dirs: 3},
+		"/": {Bytes: b * (1 + 1 + 1 + 2 + 1 + 1 + 1), Inodes: 8, Dirs: 3, Inline: b}, // long
 		// its root, a, c (2), log below its mount
 		"/var": {Bytes: b * (1 + 1 + 2 + 1), Inodes: 4, Dirs: 2},
 		// its root, d (25)

@@ -139,6 +139,9 @@ type Content struct {
 	// Indirect is what the maps of long files cost in bytes where there are no
 	// extents (ext2, ext3).
 	Indirect int64 `json:"indirect,omitempty"`
+	// Inline is what of Bytes may lie in the inode of other file systems:
+	// extended attributes, long symlinks.
+	Inline int64 `json:"inline,omitempty"`
 }
 
 // Request is what the user says about sizes.

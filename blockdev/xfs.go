@@ -18,8 +18,8 @@ const (
 func (xfsModel) settle(*FSPlan) {}
 
 func (xfsModel) least(f *FSPlan) (int64, error) {
-	// Short symlinks and folders lie in the inode, and so may be counted too much.
-	content := max(0, f.Content.Bytes-f.Content.Dirs*blockSize) + f.Content.Inodes*256
+	// Small folders lie in the inode, too.
+	content := max(0, f.Content.Bytes-f.Content.Inline-f.Content.Dirs*blockSize) + f.Content.Inodes*512
 	return max(xfsSmallest, xfsForLog(f), content+xfsLog(f)), nil
 }
 
