@@ -30,7 +30,7 @@ func TestBlockDeviceConfigForms(t *testing.T) {
 		`[[["local_loop", {"name": "d"}]], [], [["mkfs", {"base": "d"}]], [["mount", {"base": "mkfs_d", "mount_point": "/"}]]]`,
 	} {
 		j := job{o: parsed(t, []string{"el"}, "DIB_BLOCK_DEVICE_CONFIG="+config)}
-		c, err := j.blockDevices()
+		_, c, err := j.blockDevices()
 		if err != nil {
 			t.Errorf("%s: %v", config, err)
 			continue
@@ -53,7 +53,7 @@ func TestBlockDeviceConfigMistake(t *testing.T) {
 		t.Fatal(err)
 	}
 	j := job{o: parsed(t, []string{"el"}, "DIB_BLOCK_DEVICE_CONFIG=file://"+path)}
-	_, err := j.blockDevices()
+	_, _, err := j.blockDevices()
 	want := path + `: block-device configuration: [0].local_loop.sise (line 3, node "d"): unknown key "sise"`
 	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasSuffix(err.Error(), `did you mean "size"?`) || exitCode(err) != exitUsage {
 		t.Errorf("got  %v (exit %d)\nwant %s", err, exitCode(err), want)

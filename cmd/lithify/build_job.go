@@ -92,7 +92,7 @@ func (j *job) installTypes() map[string]string {
 // configureDisks chooses the block-device configuration: the user's, an
 // element's, or the built-in one.
 func (j *job) configureDisks() error {
-	config, err := j.blockDevices()
+	source, config, err := j.blockDevices()
 	if err != nil {
 		return err
 	}
@@ -102,31 +102,35 @@ func (j *job) configureDisks() error {
 	}
 	j.graph, err = config.Graph(blockdev.Defaults{
 		RootFSType: j.o.FSType, RootLabel: j.o.RootLabel, RootOptions: shell, Release: j.o.Environment["DIB_RELEASE"],
-		JournalMiB: int(j.o.JournalSize / mib), MaxOnlineResize: j.o.MaxOnlineResize,
+		JournalMiB: int(j.o.JournalSize / mib), MaxOnlineResize: j.o.MaxOnlineResize, BlockSize: j.o.BlockSize,
 	})
-	return err
+	if err != nil {
+		return fmt.Errorf("%s: %w", source, err)
+	}
+	return nil
 }
 
-func (j *job) blockDevices() (blockdev.Config, error) {
+// blockDevices reads the configuration; source says to people where it stands.
+func (j *job) blockDevices() (source string, c blockdev.Config, err error) {
 	if j.o.BlockDeviceConfig != "" {
-		c, err := blockdev.Parse([]byte(j.o.BlockDeviceConfig))
+		c, err = blockdev.Parse([]byte(j.o.BlockDeviceConfig))
 		if err != nil {
-			return c, fmt.Errorf("%s: %w", j.o.BlockDeviceSource, err)
+			err = fmt.Errorf("%s: %w", j.o.BlockDeviceSource, err)
 		}
-		return c, nil
+		return j.o.BlockDeviceSource, c, err
 	}
 	element, data, err := elements.BlockDeviceConfig(j.elements, j.o.Arch)
-	if err != nil {
-		return blockdev.Config{}, err
+	switch {
+	case err != nil:
+		return "", c, err
+	case data == nil:
+		return "the usual block devices", blockdev.Default(), nil
 	}
-	if data == nil {
-		return blockdev.Default(), nil
+	source = fmt.Sprintf("block-device configuration of element %q", element)
+	if c, err = blockdev.Parse(data); err != nil {
+		err = fmt.Errorf("%s: %w", source, err)
 	}
-	c, err := blockdev.Parse(data)
-	if err != nil {
-		return c, fmt.Errorf("block-device configuration of element %q: %w", element, err)
-	}
-	return c, nil
+	return source, c, err
 }
 
 func (j *job) chooseFormats() error {

@@ -122,15 +122,16 @@ func readSwitches(o *Options) error {
 }
 
 func readFSType(o *Options) error {
-	known := []string{"ext4", "ext3", "ext2", "xfs", "btrfs", "vfat", "swap"}
-	switch v := o.Environment["FS_TYPE"]; {
-	case v == "" || v == "ext4":
+	known := []string{"ext2", "ext3", "ext4", "xfs", "btrfs"}
+	v := o.Environment["FS_TYPE"]
+	switch {
+	case v == "":
 		return nil
-	case slices.Contains(known, v):
-		return notYetf("FS_TYPE=%s: a root file system other than ext4", v)
-	default:
-		return usagef("FS_TYPE: unknown file system %q%s; allowed is ext4", v, didYouMean(v, known))
+	case !slices.Contains(known, v):
+		return usagef("FS_TYPE: unknown file system %q for /%s; allowed are %s", v, didYouMean(v, known), orList(known))
 	}
+	o.FSType = v
+	return nil
 }
 
 // readBlockDeviceConfig: a text, or file:// and a path, which is everything
@@ -174,13 +175,13 @@ func readSmall(path string, limit int64) (string, error) {
 
 func readBlockSize(o *Options) error {
 	switch v := o.Environment["DIB_BLOCK_SIZE"]; v {
-	case "", "512":
-		return nil
-	case "4096":
-		return notYetf("DIB_BLOCK_SIZE=4096: disks with sectors of 4096 bytes")
+	case "":
+	case "512", "4096":
+		o.BlockSize, _ = strconv.Atoi(v)
 	default:
-		return usagef("DIB_BLOCK_SIZE: %q is no sector size; allowed is 512", v)
+		return usagef("DIB_BLOCK_SIZE: %q is no sector size; allowed are 512 and 4096", v)
 	}
+	return nil
 }
 
 func readEpoch(o *Options) error {
@@ -249,11 +250,7 @@ func checkFormats(o *Options) error {
 	return nil
 }
 
-// checkSizes: the largest ext4 label has 16 bytes.
 func checkSizes(o *Options) error {
-	if len(o.RootLabel) > 16 {
-		return usagef("the root label %q has %d bytes; ext4 takes at most 16", o.RootLabel, len(o.RootLabel))
-	}
 	if o.ImageSize > 0 && o.HasExtraSize {
 		o.warnf("room beside the content has no effect: the size of the image is fixed")
 	}

@@ -35,6 +35,7 @@ type Options struct {
 	BlockDeviceConfig string // YAML or JSON; empty: the elements' or the built-in one
 	BlockDeviceSource string // where BlockDeviceConfig came from, for messages
 	FSType            string // of the root file system, where the configuration names none
+	BlockSize         int    // of a sector of every disk in bytes; zero: the configuration's
 	RootLabel         string // empty: the file system's usual one
 	MkfsOptions       string // appended to the computed options, shell words
 	JournalSize       int64  // ext4

@@ -70,6 +70,8 @@ func TestOptions(t *testing.T) {
 		{"", "OVERWRITE_OLD_IMAGE=2", "Overwrite", true},
 		{"", "ELEMENTS_PATH=/etc:/usr", "ElementsPath", []string{"/etc", "/usr"}},
 		{"", "FS_TYPE=ext4", "FSType", "ext4"},
+		{"", "FS_TYPE=btrfs", "FSType", "btrfs"},
+		{"", "DIB_BLOCK_SIZE=4096", "BlockSize", 4096},
 		{"", "DIB_LOCKFILES=/l", "LockFiles", "/l"},
 		{"", "DIB_BLOCK_DEVICE_CONFIG=- local_loop:", "BlockDeviceConfig", "- local_loop:"},
 		{"--no-layers", "", "NoLayers", true},
@@ -214,8 +216,8 @@ func TestMistakes(t *testing.T) {
 func TestNotYet(t *testing.T) {
 	for _, c := range []struct{ args, env string }{
 		{"-a mips el", ""}, {"-c el", ""}, {"--ramdisk-element dracut-ramdisk el", ""}, {"-t vhd el", ""}, {"-t qcow2,tgz el", ""},
-		{"el", "break=after-error"}, {"el", "CLEAR_ENV=1"}, {"el", "DIB_SHOW_IMAGE_USAGE=1"}, {"el", "FS_TYPE=xfs"},
-		{"el", "DIB_BLOCK_SIZE=4096"}, {"el", "RUN_PARTS_REGEX=x"}, {"el", "DUMP_CONFIG_GRAPH=1"},
+		{"el", "break=after-error"}, {"el", "CLEAR_ENV=1"}, {"el", "DIB_SHOW_IMAGE_USAGE=1"},
+		{"el", "RUN_PARTS_REGEX=x"}, {"el", "DUMP_CONFIG_GRAPH=1"},
 	} {
 		_, err := parseOptions(strings.Fields(c.args), []string{c.env})
 		if err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), "not supported yet: ") {
