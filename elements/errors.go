@@ -13,16 +13,18 @@ type MissingError struct {
 	Providers []string // elements of the library that provide the name, of which none was chosen
 }
 
+// Error begins with the way to the name, when others asked for it:
+//
+//	web → nginx: Element 'nginx' not found; did you mean 'ngnix'?
 func (e *MissingError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Element '%s' not found", e.Name)
-	for i := len(e.Chain) - 1; i >= 0; i-- {
-		word := ", which is"
-		if i == len(e.Chain)-1 {
-			word = ":"
-		}
-		fmt.Fprintf(&b, "%s needed by '%s'", word, e.Chain[i])
+	for _, by := range e.Chain {
+		fmt.Fprintf(&b, "%s → ", by)
 	}
+	if len(e.Chain) > 0 {
+		fmt.Fprintf(&b, "%s: ", e.Name)
+	}
+	fmt.Fprintf(&b, "Element '%s' not found", e.Name)
 	if len(e.Providers) > 0 {
 		fmt.Fprintf(&b, "; provided by %s: name one of them", strings.Join(e.Providers, ", "))
 	} else if e.Nearest != "" {

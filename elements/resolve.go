@@ -23,10 +23,7 @@ func (l Library) Resolve(names ...string) ([]Element, error) {
 		library: l, asked: unique(names),
 		met: map[string]Element{}, by: map[string]string{}, provider: map[string]string{},
 	}
-	var err error
-	if r.virtual, err = l.provided(); err != nil {
-		return nil, err
-	}
+	r.virtual = l.provided()
 	if err := r.expand(); err != nil {
 		return nil, err
 	}
@@ -46,21 +43,33 @@ type resolver struct {
 	provider map[string]string // name → the chosen element that provides it
 }
 
-// provided maps each name to the elements of the library that provide it.
-func (l Library) provided() (map[string][]string, error) {
+// provided maps each name to the elements of the library that provide it. An
+// element that cannot be read provides nothing: it is a mistake only for a build
+// that wants it.
+func (l Library) provided() map[string][]string {
 	virtual := map[string][]string{}
 	for _, name := range l.Names() {
 		e, _, err := l.load(name)
 		if err != nil {
-			return nil, err
+			continue
 		}
-		for _, p := range e.Provides {
+		for _, p := range unique(e.Provides) {
 			if p != name {
 				virtual[p] = append(virtual[p], name)
 			}
 		}
 	}
-	return virtual, nil
+	return virtual
+}
+
+// Find returns the element called name, from the first source that has it. When
+// none has, the error is a *MissingError.
+func (l Library) Find(name string) (Element, error) {
+	e, found, err := l.load(name)
+	if err == nil && !found {
+		err = (&resolver{library: l, virtual: l.provided()}).missing(name)
+	}
+	return e, err
 }
 
 func (r *resolver) expand() error {

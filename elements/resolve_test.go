@@ -79,8 +79,8 @@ func TestResolveErrors(t *testing.T) {
 	for _, c := range []struct{ ask, want string }{
 		{"os nothing-like-it", "Element 'nothing-like-it' not found"},
 		{"os debain", "Element 'debain' not found; did you mean 'debian'?"},
-		{"os broken", "Element 'debain' not found: needed by 'wrong', which is needed by 'broken'; did you mean 'debian'?"},
-		{"os requires-new", "Element 'new' not found: needed by 'requires-new'; provided by provides-new: name one of them"},
+		{"os broken", "broken → wrong → debain: Element 'debain' not found; did you mean 'debian'?"},
+		{"os requires-new", "requires-new → new: Element 'new' not found; provided by provides-new: name one of them"},
 		{"os ../os", "Element '../os' not found"},
 		{"os virtual provides-virtual", "virtual : already provided by ['provides-virtual']; leave out one of the two"},
 		{"os provides-virtual also-virtual", "virtual: already provided by ['provides-virtual'], and 'also-virtual' provides it too"},
