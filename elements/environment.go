@@ -13,6 +13,10 @@ const environmentDir = "environment.d"
 
 var environmentNames = regexp.MustCompile(`^[0-9A-Za-z_.-]+$`)
 
+// EnvironmentName tells whether a file of environment.d with this name is
+// sourced. Unlike a hook's it may have dots.
+func EnvironmentName(name string) bool { return environmentNames.MatchString(name) }
+
 // EnvironmentFiles returns the files that every phase sources, in the order in
 // which it does: by the bytes of their names, as element authors are used to.
 // A warning is given for each pair that numbers would put the other way round.
