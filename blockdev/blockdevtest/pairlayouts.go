@@ -179,7 +179,7 @@ func btrfsLayouts() []pairLayout {
 		{name: "btrfs, hard links outside", config: table("gpt",
 			"name: log, size: 200MiB, mkfs: {type: btrfs, mount: {mount_point: /var/log/deep}}",
 			"name: root, size: 100%, mkfs: {type: btrfs, mount: {mount_point: /}}"), more: noTopAttribute},
-		{name: "btrfs, subvolumes", refused: noSubvolumes, config: `
+		{name: "btrfs, subvolumes", refused: noSubvolumes, orKept: true, config: `
 - local_loop: {name: image0}
 - mkfs: {name: mkfs_root, type: btrfs, base: image0}
 - mount: {name: r, base: mkfs_root, subvolume: "@", mount_point: /, fstab: {}}
@@ -191,7 +191,7 @@ func btrfsLayouts() []pairLayout {
 - mkfs: {name: mkfs_root, type: btrfs, base: image0, subvolumes: [snapshots/daily, opt/sub]}
 - mount: {name: r, base: mkfs_root, mount_point: /, fstab: {}}
 `},
-		{name: "btrfs, subvolumes, nasty", refused: noSubvolumes, fill: NastyTree, config: table("gpt", root) + `
+		{name: "btrfs, subvolumes, nasty", refused: noSubvolumes, orKept: true, fill: NastyTree, config: table("gpt", root) + `
 - local_loop: {name: data, size: 300MiB}
 - mkfs: {name: b, type: btrfs, base: data}
 - mount: {name: s, base: b, subvolume: deep/srv, mount_point: /srv, fstab: {}}

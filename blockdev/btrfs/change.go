@@ -2,7 +2,6 @@ package btrfs
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 )
 
@@ -96,17 +95,17 @@ func (b *Image) putSuper() error {
 	return nil
 }
 
-// fileTree returns the address of the tree of files.
-func (b *Image) fileTree() (uint64, error) {
+// tree returns the address of a tree by its number.
+func (b *Image) tree(n uint64) (uint64, error) {
 	found := uint64(0)
 	err := b.roots(func(number, block uint64) error {
-		if number == fileTreeNum {
+		if number == n {
 			found = block
 		}
 		return nil
 	})
 	if err == nil && found == 0 {
-		err = errors.New("btrfs without a tree of files")
+		err = fmt.Errorf("btrfs without a tree %d", n)
 	}
 	return found, err
 }

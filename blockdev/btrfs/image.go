@@ -32,14 +32,15 @@ const (
 	stripeSize  = 32
 	maxLevels   = 8
 
-	kindInode   = 1
-	kindXattr   = 24
-	kindIndex   = 96 // of a name in a folder
-	kindRoot    = 132
-	kindDevice  = 216
-	kindChunk   = 228
-	fileTreeNum = 5
+	kindInode  = 1
+	kindXattr  = 24
+	kindIndex  = 96 // of a name in a folder
+	kindRoot   = 132
+	kindDevice = 216
+	kindChunk  = 228
 
+	// TopTree is the tree of files at the top; subvolumes have others.
+	TopTree = 5
 	// TopFolder is the inode of the folder at the top.
 	TopFolder = 256
 )

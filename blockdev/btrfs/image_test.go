@@ -105,7 +105,7 @@ func TestGrow(t *testing.T) {
 func TestMend(t *testing.T) {
 	f := filled(t)
 	b := open(t, f)
-	files, err := b.Files()
+	files, err := b.Files(btrfs.TopTree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func FuzzOpen(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, _ = damaged.Files()
+		_, _ = damaged.Files(btrfs.TopTree)
 		_ = damaged.SetUUID([16]byte{})
 		_ = damaged.Grow(damaged.Size())
 	})

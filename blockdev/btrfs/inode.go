@@ -14,11 +14,12 @@ type Name struct {
 	Name  string
 }
 
-// Files is what a file system without subvolumes holds.
+// Files is what one tree of files holds: that at the top, or a subvolume.
 type Files struct {
-	Names  map[Name]uint64 // folder and name → inode
-	Xattrs map[Name]bool
-	places map[uint64]place
+	Names      map[Name]uint64 // folder and name → inode
+	Subvolumes map[Name]uint64 // folder and name → the number of a tree
+	Xattrs     map[Name]bool
+	places     map[uint64]place
 }
 
 // place is where an inode's item is: a leaf's address, and the place in it.
@@ -33,13 +34,14 @@ func (f *Files) Has(inode uint64) bool {
 	return ok
 }
 
-// Files reads every name.
-func (b *Image) Files() (*Files, error) {
-	root, err := b.fileTree()
+// Files reads every name in a tree of files, such as TopTree. Inodes of another
+// tree are others, whatever their numbers.
+func (b *Image) Files(tree uint64) (*Files, error) {
+	root, err := b.tree(tree)
 	if err != nil {
 		return nil, err
 	}
-	f := &Files{Names: map[Name]uint64{}, Xattrs: map[Name]bool{}, places: map[uint64]place{}}
+	f := &Files{Names: map[Name]uint64{}, Subvolumes: map[Name]uint64{}, Xattrs: map[Name]bool{}, places: map[uint64]place{}}
 	err = b.leaves(root, func(l *leaf) error {
 		return l.items(func(k key, data []byte, at int) error { return f.item(l, k, data, at) })
 	})
@@ -54,16 +56,22 @@ func (f *Files) item(l *leaf, k key, data []byte, at int) error {
 		}
 		f.places[k.object] = place{l.logical, at}
 	case kindIndex:
-		return entries(data, func(name string, target uint64) { f.Names[Name{k.object, name}] = target })
+		return entries(data, func(name string, target key) {
+			if target.kind == kindRoot {
+				f.Subvolumes[Name{k.object, name}] = target.object
+			} else {
+				f.Names[Name{k.object, name}] = target.object
+			}
+		})
 	case kindXattr:
-		return entries(data, func(name string, _ uint64) { f.Xattrs[Name{k.object, name}] = true })
+		return entries(data, func(name string, _ key) { f.Xattrs[Name{k.object, name}] = true })
 	}
 	return nil
 }
 
 // entries calls f for each name of an item; several have one hash
 // (struct btrfs_dir_item).
-func entries(data []byte, f func(name string, target uint64)) error {
+func entries(data []byte, f func(name string, target key)) error {
 	for len(data) > 0 {
 		if len(data) < 30 {
 			return errors.New("an item of names is cut short")
@@ -73,7 +81,7 @@ func entries(data []byte, f func(name string, target uint64)) error {
 		if end > len(data) {
 			return errors.New("an item of names is cut short")
 		}
-		f(string(data[30:30+n]), readKey(data).object)
+		f(string(data[30:30+n]), readKey(data))
 		data = data[end:]
 	}
 	return nil

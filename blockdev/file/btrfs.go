@@ -23,7 +23,7 @@ func (d *disk) btrfs(ctx context.Context, f *blockdev.FSPlan, view string) error
 		return err
 	}
 	return d.throughFile(f, func(target *os.File) error {
-		b := blockdev.Btrfs{Target: target.Name(), Tree: view, Version: version}
+		b := blockdev.Btrfs{Target: target.Name(), Tree: view, Version: version, Subvolumes: f.Subvolumes}
 		if err := d.mkfs(ctx, f, path, blockdev.BtrfsCommand(*f, b)); err != nil {
 			return err
 		}
@@ -64,22 +64,29 @@ func (d *disk) mendBtrfs(ctx context.Context, f *blockdev.FSPlan, target *os.Fil
 	if err := errors.Join(image.Grow(f.Size), blockdev.SetBtrfsUUID(image, *f)); err != nil || view == "" {
 		return err
 	}
-	files, err := image.Files()
-	if err != nil {
-		return err
-	}
-	m := btrfsMender{node: f.Node, files: files, at: d.tree.Time, found: map[uint64]*btrfsFound{}}
-	if err := m.walk(ctx, view, "/", btrfs.TopFolder); err != nil {
-		return err
-	}
-	return image.Mend(files, m.inodes())
+	m := btrfsMender{node: f.Node, image: image, at: d.tree.Time}
+	return m.tree(ctx, btrfs.TopTree, view, "/")
 }
 
 type btrfsMender struct {
 	node  string
-	files *btrfs.Files
+	image *btrfs.Image
 	at    *time.Time
+	files *btrfs.Files // of one tree
 	found map[uint64]*btrfsFound
+}
+
+// tree mends the tree of files, a subvolume's or that at the top, that dir has
+// become, and those below.
+func (m btrfsMender) tree(ctx context.Context, number uint64, dir, inner string) (err error) {
+	if m.files, err = m.image.Files(number); err != nil {
+		return err
+	}
+	m.found = map[uint64]*btrfsFound{}
+	if err := m.walk(ctx, dir, inner, btrfs.TopFolder); err != nil {
+		return err
+	}
+	return m.image.Mend(m.files, m.inodes())
 }
 
 // btrfsFound is the file of the tree that an inode is.
@@ -102,8 +109,12 @@ func (m *btrfsMender) walk(ctx context.Context, dir, inner string, folder uint64
 	}
 	for _, e := range entries {
 		path, in := filepath.Join(dir, e.Name()), filepath.Join(inner, e.Name())
-		inode, ok := m.files.Names[btrfs.Name{Inode: folder, Name: e.Name()}]
+		name := btrfs.Name{Inode: folder, Name: e.Name()}
+		inode, ok := m.files.Names[name]
+		subvolume, other := m.files.Subvolumes[name]
 		switch {
+		case other:
+			err = m.tree(ctx, subvolume, path, in)
 		case !ok:
 			err = fmt.Errorf("%q is missing", in)
 		case e.IsDir():

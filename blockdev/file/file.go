@@ -102,10 +102,8 @@ func (d *disk) create(ctx context.Context) (err error) {
 		return err
 	}
 	d.undo.push(func() error { return os.Remove(d.profile) })
-	for i := range d.plan.FileSystems {
-		if err := refuse(&d.plan.FileSystems[i]); err != nil {
-			return err
-		}
+	if err := d.refusals(ctx); err != nil {
+		return err
 	}
 	for i := range d.plan.Disks {
 		if err := d.image(&d.plan.Disks[i]); err != nil {

@@ -15,7 +15,7 @@ import (
 func (d *disk) fileSystem(ctx context.Context, f *blockdev.FSPlan) (err error) {
 	v := &view{}
 	if f.MountPoint != "" {
-		v, err = d.newView(f.MountPoint)
+		v, err = d.newView(f)
 		defer func() { err = errors.Join(err, v.undo.run()) }()
 		if err != nil {
 			return fmt.Errorf("making a view of %s: %w", f.MountPoint, err)
@@ -61,15 +61,28 @@ func full(f *blockdev.FSPlan, err error) error {
 
 // Check says whether this back end can make every file system of a graph: what
 // it would lose something of it refuses. A build asks before it begins.
-func Check(g *blockdev.Graph) error {
+func Check(ctx context.Context, g *blockdev.Graph) error {
 	for _, n := range g.FileSystems() {
 		f := blockdev.FSPlan{Node: n.Name(), FSType: n.FSType, Subvolumes: n.Subvolumes}
+		whole := false
 		for _, m := range g.Mounts() {
-			if m.Bases()[0] == n.Name() && f.MountPoint == "" {
-				f.MountPoint = m.MountPoint
+			if m.Bases()[0] == n.Name() {
+				f.MountPoint, whole = m.MountPoint, m.Subvolume == ""
 			}
 		}
-		if err := refuse(&f); err != nil {
+		if err := refuse(ctx, &f, whole); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refusals checks the file systems of the plan.
+func (d *disk) refusals(ctx context.Context) error {
+	for i := range d.plan.FileSystems {
+		f := &d.plan.FileSystems[i]
+		mounts := d.plan.MountsOf(f.Node)
+		if err := refuse(ctx, f, len(mounts) > 0 && mounts[0].Subvolume == ""); err != nil {
 			return err
 		}
 	}
@@ -85,12 +98,28 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("file system %q: %s %s; use --backend loop (as root), or ext4", e.Node, e.FSType, e.Why)
 }
 
-func refuse(f *blockdev.FSPlan) error {
+// refuse says what this back end cannot make. whole: not a subvolume is mounted,
+// but all of it.
+func refuse(ctx context.Context, f *blockdev.FSPlan, whole bool) error {
 	switch {
 	case f.FSType == "xfs" && f.MountPoint != "":
 		return &RefusedError{f.Node, "xfs", "made without mounting it loses times, extended attributes and hard links of every file on " + f.MountPoint}
 	case f.FSType == "btrfs" && len(f.Subvolumes) > 0:
-		return &RefusedError{f.Node, "btrfs", fmt.Sprintf("gets no subvolumes such as %q without mounting it", f.Subvolumes[0])}
+		return refuseSubvolumes(ctx, f, whole)
+	}
+	return nil
+}
+
+func refuseSubvolumes(ctx context.Context, f *blockdev.FSPlan, whole bool) error {
+	if whole {
+		return &RefusedError{f.Node, "btrfs", fmt.Sprintf("gets no subvolumes, such as %q, that nothing mounts, without mounting it", f.Subvolumes[0])}
+	}
+	_, v, err := tool(ctx, "mkfs.btrfs")
+	if err != nil {
+		return err
+	}
+	if v[0] < 6 || v[0] == 6 && v[1] < 12 {
+		return &RefusedError{f.Node, "btrfs", fmt.Sprintf("gets no subvolumes, such as %q, without mounting it or mkfs.btrfs 6.12 (here: %d.%d)", f.Subvolumes[0], v[0], v[1])}
 	}
 	return nil
 }

@@ -6,8 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lithify/lithify/blockdev"
 )
 
 // view is one file system's part of the tree, as a folder: the tree below its
@@ -17,27 +20,75 @@ type view struct {
 	undo undo
 }
 
-func (d *disk) newView(mountPoint string) (*view, error) {
+// newView makes the view of a file system: of its mount, or a folder with a view
+// for each mounted subvolume.
+func (d *disk) newView(f *blockdev.FSPlan) (*view, error) {
 	v := &view{}
 	dir, err := os.MkdirTemp(d.work, "view-")
 	if err != nil {
 		return v, err
 	}
 	v.undo.push(func() error { return os.Remove(dir) })
-	if err := v.bind(filepath.Join(d.tree.Dir, mountPoint), dir); err != nil {
+	v.dir = dir
+	if len(f.Subvolumes) == 0 {
+		return v, d.show(v, f.MountPoint, dir)
+	}
+	if err := d.makeSubvolumes(v, f); err != nil {
 		return v, err
 	}
-	v.dir = dir
+	for _, m := range d.plan.MountsOf(f.Node) {
+		if err := d.show(v, m.MountPoint, filepath.Join(dir, m.Subvolume)); err != nil {
+			return v, err
+		}
+	}
+	return v, nil
+}
+
+// makeSubvolumes makes folders, of mode 0755 and the disk's time, that become
+// subvolumes, and those on the way to them.
+func (d *disk) makeSubvolumes(v *view, f *blockdev.FSPlan) error {
+	for _, s := range f.Subvolumes {
+		path := v.dir
+		for _, name := range strings.Split(s, "/") {
+			path = filepath.Join(path, name)
+			err := os.Mkdir(path, 0o755)
+			if errors.Is(err, os.ErrExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			folder := path
+			v.undo.push(func() error { return os.Remove(folder) })
+		}
+	}
+	at := time.Now()
+	if d.tree.Time != nil {
+		at = *d.tree.Time
+	}
+	return filepath.WalkDir(v.dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.Chmod(path, 0o755), os.Chtimes(path, at, at))
+	})
+}
+
+// show lets what a mount holds appear in a folder.
+func (d *disk) show(v *view, mountPoint, dir string) error {
+	if err := v.bind(filepath.Join(d.tree.Dir, mountPoint), dir); err != nil {
+		return err
+	}
 	for _, m := range d.plan.Mounts {
 		below, found := strings.CutPrefix(m.MountPoint, strings.TrimSuffix(mountPoint, "/")+"/")
 		if !found || below == "" || d.covered(mountPoint, m.MountPoint) {
 			continue
 		}
-		if err := v.cover(d.work, below); err != nil {
-			return v, err
+		if err := v.cover(d.work, filepath.Join(dir, below)); err != nil {
+			return err
 		}
 	}
-	return v, nil
+	return nil
 }
 
 // covered says whether a mount point lies below another one that is below base:
@@ -67,9 +118,8 @@ func (v *view) bind(from, to string) error {
 	return unix.Mount("", to, "", unix.MS_PRIVATE, "")
 }
 
-// cover lays an empty folder like the one at below over it.
-func (v *view) cover(work, below string) error {
-	at := filepath.Join(v.dir, below)
+// cover lays an empty folder like the one at a path over it.
+func (v *view) cover(work, at string) error {
 	empty, err := os.MkdirTemp(work, "empty-")
 	if err != nil {
 		return err

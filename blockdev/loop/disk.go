@@ -80,7 +80,7 @@ func (d *disk) finish(m mounted) error {
 		return err
 	}
 	if !m.trimmed {
-		if err := trim(m.target); err != nil {
+		if err := trim(m.target, m.fs.FSType); err != nil {
 			return err
 		}
 	}

@@ -94,12 +94,16 @@ func (m mounted) check() error {
 // fstrimRange is struct fstrim_range of linux/fs.h.
 type fstrimRange struct{ start, len, minLen uint64 }
 
-const fitrim = 0xc0185879 // _IOWR('X', 121, struct fstrim_range)
+const (
+	fitrim   = 0xc0185879 // _IOWR('X', 121, struct fstrim_range)
+	fifreeze = 0xc0045877 // _IOWR('X', 119, int)
+	fithaw   = 0xc0045878 // _IOWR('X', 120, int)
+)
 
 // trim writes out a file system, which tells of every write that failed, and
 // punches what it does not use out of the image file. Of a folder that is no
 // mount it would trim the host: the caller has checked that.
-func trim(target string) error {
+func trim(target, fsType string) error {
 	dir, err := os.Open(target)
 	if err != nil {
 		return fmt.Errorf("trimming: %w", err)
@@ -108,12 +112,28 @@ func trim(target string) error {
 	if err := unix.Syncfs(int(dir.Fd())); err != nil {
 		return fmt.Errorf("syncing %s: %w", target, err)
 	}
+	if fsType == "xfs" {
+		if err := settle(dir); err != nil {
+			return err
+		}
+	}
 	r := fstrimRange{len: ^uint64(0)}
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), fitrim, uintptr(unsafe.Pointer(&r)))
 	// An image on a file system without holes is only larger, and a driver
 	// without the call (ext2's own) leaves nothing to trim after a first copy.
 	if errno != 0 && errno != unix.EOPNOTSUPP && errno != unix.ENOTTY {
 		return fmt.Errorf("trimming %s: %w", target, errno)
+	}
+	return nil
+}
+
+// settle makes xfs finish what it does behind the back of a sync: the blocks of
+// removed files become free a while later. Freezing waits for that.
+func settle(dir *os.File) error {
+	for _, call := range []uint{fifreeze, fithaw} {
+		if err := unix.IoctlSetInt(int(dir.Fd()), call, 0); err != nil {
+			return fmt.Errorf("freezing %s: %w", dir.Name(), err)
+		}
 	}
 	return nil
 }
