@@ -62,7 +62,9 @@ func programNamed(name string) (program, bool) {
 	switch name {
 	case "disk-image-create":
 		return createMain, true
-	case "ramdisk-image-create", "diskimage-builder", "element-info", "dib-block-device", "dib-run-parts", "dib-lint":
+	case "element-info":
+		return elementInfoMain, true
+	case "ramdisk-image-create", "diskimage-builder", "dib-block-device", "dib-lint":
 		return laterMain(name), true
 	}
 	return targetCommand(name)

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		os.Exit(judge(ask))
 	}
 	programs := map[string]func(){}
-	for _, name := range []string{"lithify", "disk-image-create", "ramdisk-image-create", "element-info", "dib-lint"} {
+	for _, name := range []string{"lithify", "disk-image-create", "ramdisk-image-create", "element-info", "dib-lint", "diskimage-builder", "dib-block-device"} {
 		programs[name] = main
 	}
 	// Hooks call the program by these names. A name that is missing here would

@@ -19,6 +19,7 @@ import (
 var targetCommands = map[string]program{
 	"apt-suite-digest":    aptSuiteDigestMain,
 	"dib-init-system":     initSystemMain,
+	"dib-run-parts":       runPartsMain,
 	"package-installs":    legacyInstallsMain,
 	"package-installs-v2": packageInstallsMain,
 	"package-uninstalls":  legacyUninstallsMain,
