@@ -39,6 +39,9 @@ func (d *disk) mkfs(ctx context.Context, f *blockdev.FSPlan, path string, args [
 	if err == nil {
 		return nil
 	}
+	if host := d.hostFull(f); host != nil {
+		return host
+	}
 	if bytes.Contains(out, []byte("No space left on device")) || bytes.Contains(out, []byte("not enough free space")) {
 		return full(f, unix.ENOSPC)
 	}

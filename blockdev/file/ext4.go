@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lithify/lithify/blockdev"
 )
@@ -27,8 +28,11 @@ func (d *disk) mke2fs(ctx context.Context, f *blockdev.FSPlan, m blockdev.Mke2fs
 	if err == nil {
 		return nil
 	}
+	if host := d.hostFull(f); host != nil {
+		return host
+	}
 	if isFull(out) {
-		return full(f, syscall.ENOSPC)
+		return full(f, unix.ENOSPC)
 	}
 	return fmt.Errorf("mke2fs: %w: %s", err, bytes.TrimSpace(out))
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/blockdev/fat"
 )
@@ -57,6 +59,17 @@ func (d *disk) inImage(f *blockdev.FSPlan, write func(*os.File) error) error {
 // full is the error that lets a computed size grow.
 func full(f *blockdev.FSPlan, err error) error {
 	return &blockdev.NoSpaceError{Node: f.Node, MountPoint: f.MountPoint, Size: f.Size, Explicit: f.Explicit, Err: err}
+}
+
+// hostFull says whether it was the host's disk that a tool had no room on: its
+// words for that are those for a full file system, or none.
+func (d *disk) hostFull(f *blockdev.FSPlan) error {
+	image := d.images[f.Disk]
+	var fs unix.Statfs_t
+	if err := unix.Statfs(image, &fs); err == nil && int64(fs.Bavail)*fs.Bsize < 1<<20 {
+		return fmt.Errorf("writing the image %s: %w", image, unix.ENOSPC)
+	}
+	return nil
 }
 
 // Check says whether this back end can make every file system of a graph: what
