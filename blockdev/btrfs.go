@@ -69,6 +69,26 @@ func BtrfsCommand(fs FSPlan, b Btrfs) []string {
 	return append(args, b.Target)
 }
 
+// checkBtrfsOptions refuses checksums that GRUB and this program do not know, and
+// what the configuration says elsewhere.
+func checkBtrfsOptions(words []string) error {
+	for i, w := range words {
+		name, value, has := strings.Cut(w, "=")
+		if !has && i+1 < len(words) {
+			value = words[i+1]
+		}
+		switch name {
+		case "--csum", "--checksum":
+			if value != "crc32c" {
+				return fmt.Errorf("checksum %q: allowed is crc32c", value)
+			}
+		case "-U", "--uuid", "-L", "--label", "-r", "--rootdir", "-u", "--subvol", "-b", "--byte-count", "--shrink":
+			return fmt.Errorf("%s: it follows from the configuration; leave it out", name)
+		}
+	}
+	return nil
+}
+
 // SetBtrfsUUID gives a btrfs that nothing has mounted the plan's UUID.
 func SetBtrfsUUID(b *btrfs.Image, fs FSPlan) error {
 	id, err := uuidBytes(fs.UUID)

@@ -138,5 +138,10 @@ func (n *Mkfs) checkOptions() error {
 	if n.FSType == "swap" && len(n.Options) > 0 {
 		return n.at.errorf("opts %q: swap takes none", n.Options)
 	}
+	if n.FSType == "btrfs" {
+		if err := checkBtrfsOptions(n.Options); err != nil {
+			return n.at.errorf("opts: %v", err)
+		}
+	}
 	return nil
 }

@@ -4,10 +4,16 @@
 // is root's, and both give the same disks.
 //
 // A disk is one sparse file. The partition table is written into it, and each
-// file system at its offset by mke2fs, which fills it from a folder. That folder
-// is a view of the tree: the part below the file system's mount point, with
-// empty folders, of the same mode, owner, attributes and times, bound over the
-// mount points of other file systems.
+// file system at its offset, filled from a folder. That folder is a view of the
+// tree: the part below the file system's mount point, with empty folders, of the
+// same mode, owner, attributes and times, bound over the mount points of others.
+//
+//	ext    mke2fs -d, mended by debugfs
+//	vfat   package fat
+//	swap   blockdev.WriteSwap
+//	btrfs  mkfs.btrfs --rootdir into a file beside the image, mended by package
+//	       btrfs, then moved into the image
+//	xfs    mkfs.xfs likewise, empty; with content it is refused
 //
 // mke2fs -d leaves three things behind that are put right through debugfs: the
 // root folder's own mode, owner, times and attributes, the nanoseconds of
@@ -17,6 +23,9 @@
 //
 // Names with a line break in them keep whole seconds and the build's access and
 // change times: debugfs reads its commands line by line.
+//
+// xfs: a prototype file of mkfs.xfs holds no times, attributes, hard links or
+// sockets, and no names with blanks; what it loses cannot be put back simply.
 package file
 
 import (

@@ -3,9 +3,14 @@
 //
 // For each disk: a sparse file, the partition table written into it, one loop
 // device over the whole and one over each partition by offset and size limit
-// (the kernel need not read the table, and no device-mapper is asked for);
-// mke2fs on them; then, parents first, mount and copy what the tree has there.
-// Commit trims, unmounts and detaches; Close undoes everything.
+// (the kernel need not read the table, and no device-mapper is asked for); every
+// file system on them, btrfs with its subvolumes; then, parents first, mount and
+// copy what the tree has there. Commit trims, unmounts and detaches; Close undoes
+// everything.
+//
+// Not every kernel has vfat: a vfat is a folder, bound to its mount point, that
+// package fat writes into the image, at once and again at Commit if it was
+// changed. Swap is only written.
 //
 // Loop devices clear themselves when their last user goes, so a build that is
 // killed in mount and PID namespaces of its own leaves none. Mounts are made
