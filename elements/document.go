@@ -176,7 +176,7 @@ func parseYAML(data []byte) (v value, err error) {
 			v, err = value{}, fmt.Errorf("reading YAML: %v", p)
 		}
 	}()
-	if err := checkNesting(data); err != nil {
+	if err := CheckNesting(data); err != nil {
 		return value{}, err
 	}
 	file, err := parser.ParseBytes(data, 0)
@@ -199,10 +199,10 @@ func parseYAML(data []byte) (v value, err error) {
 	return value{}, fmt.Errorf("line %d: a second document begins; one is allowed", lineOf(bodies[1]))
 }
 
-// checkNesting refuses what the YAML parser needs minutes for: it recurses, and
+// CheckNesting refuses what the YAML parser needs minutes for: it recurses, and
 // its time grows with the square of the depth. Brackets in comments and texts
 // count too; nobody writes that many.
-func checkNesting(data []byte) error {
+func CheckNesting(data []byte) error {
 	open, number := 0, 0
 	for line := range bytes.Lines(data) {
 		number++

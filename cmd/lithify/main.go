@@ -62,9 +62,11 @@ func programNamed(name string) (program, bool) {
 	switch name {
 	case "disk-image-create":
 		return createMain, true
+	case "dib-lint":
+		return lintMain, true
 	case "element-info":
 		return elementInfoMain, true
-	case "ramdisk-image-create", "diskimage-builder", "dib-block-device", "dib-lint":
+	case "ramdisk-image-create", "diskimage-builder", "dib-block-device":
 		return laterMain(name), true
 	}
 	return targetCommand(name)
