@@ -211,3 +211,52 @@ func TestSimpleInit(t *testing.T) {
 		}
 	}
 }
+
+func TestBaremetal(t *testing.T) {
+	w := newWorld(t, "select-boot-kernel-initrd", "baremetal")
+	for _, file := range strings.Fields(grubKernels) {
+		w.write(map[string]string{file: file})
+	}
+	w.stub("exec /tmp/in_target.d/bin/select-boot-kernel-initrd", "select-boot-kernel-initrd")
+	w.must([]string{"DISTRO_NAME=debian"}, "finalise.d/97-baremetal")
+	w.has("etc/dib-manifests/dib-boot-kernel", "/boot/vmlinuz-6.1.0-10-amd64\n")
+	w.has("etc/dib-manifests/dib-boot-initrd", "/boot/initrd.img-6.1.0-10-amd64\n")
+	for line := range strings.Lines(string(builtinFiles(t)["baremetal"]["output-files"])) {
+		if named := strings.Fields(line)[1]; w.read(named[1:]) == "" {
+			t.Errorf("output-files asks for %s, which no hook writes", named)
+		}
+	}
+	w.refuses([]string{"DISTRO_NAME=odd"}, "DISTRO_NAME is", "finalise.d/97-baremetal")
+}
+
+// TestManyElementsTogether plans an image of every element that Debian can have
+// at once: names, environments and package lists agree.
+func TestManyElementsTogether(t *testing.T) {
+	names := []string{"debian", "vm", "block-device-efi"}
+	l := Library{Builtin()}
+	for _, name := range l.Names() {
+		switch {
+		case strings.HasPrefix(name, "ubuntu"), strings.HasPrefix(name, "block-device-"), name == "debian-minimal":
+		default:
+			names = append(names, name)
+		}
+	}
+	els, err := l.Resolve(names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(els) < 50 {
+		t.Errorf("%d elements only", len(els))
+	}
+	tree := mustMerge(t, els...)
+	env := sourceTree(t, tree, "DIB_DEB_UPDATES_CONF=/x", "DIB_FAIL2BAN_CONF=/y")
+	if got := env["DIB_CLOUD_INIT_DATASOURCES"]; got != "NoCloud" {
+		t.Errorf("data sources: %q", got)
+	}
+	if _, err := PackageInstalls(els, env); err != nil {
+		t.Error(err)
+	}
+	if err := tree.LinkInstallTypes(env); err != nil {
+		t.Error(err)
+	}
+}

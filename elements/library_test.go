@@ -79,7 +79,7 @@ func TestDebianMinimal(t *testing.T) {
 	}
 }
 
-func sourceTree(t *testing.T, tree *Tree) map[string]string {
+func sourceTree(t *testing.T, tree *Tree, more ...string) map[string]string {
 	t.Helper()
 	files, warnings := tree.EnvironmentFiles()
 	if len(warnings) > 0 {
@@ -98,7 +98,7 @@ func sourceTree(t *testing.T, tree *Tree) map[string]string {
 	for name := range maps.All(given) {
 		list = append(list, name+"="+given[name])
 	}
-	env, trace, err := source(t, list, texts)
+	env, trace, err := source(t, append(list, more...), texts)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, trace)
 	}

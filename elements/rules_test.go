@@ -217,7 +217,6 @@ const others = `ubuntu-systemd-container ubuntu-signed debian-systemd debian-ups
 
 // waiting are starred elements that are not here yet, and what they come with.
 var waiting = map[string]string{
-	"baremetal":     "outputs made of files in the tree",
 	"containerfile": "starting from images",
 }
 

@@ -6,18 +6,22 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/convert"
 	"golang.org/x/sys/unix"
 )
 
-// product is one output that a build makes: a format of a disk, or of the tree.
+// product is one output that a build makes: a format of a disk or of the tree,
+// or a file of the tree.
 type product struct {
 	format convert.Format
 	disk   string // the node; "" for formats of the tree
 	base   string // the file's path without a dot and the extension
+	named  string // the file in the tree that names the one to copy; "" for formats
 }
 
 // path is the product's file as the user knows it; "" where there is none.
@@ -48,6 +52,9 @@ func (j *job) planProducts() error {
 			}
 			j.products = append(j.products, product{format: f, disk: d.Name(), base: base})
 		}
+	}
+	if err := j.planTreeFiles(); err != nil {
+		return err
 	}
 	return j.checkPaths()
 }
@@ -117,7 +124,10 @@ func (j *job) writeProduct(ctx context.Context, i int, p product) error {
 	}
 	j.made[i] = out
 	write := j.writeTree
-	if p.disk != "" {
+	switch {
+	case p.named != "":
+		write = j.writeTreeFile
+	case p.disk != "":
 		write = j.writeDisk
 	}
 	if err := write(ctx, out, p); err != nil {
@@ -137,6 +147,11 @@ func (j *job) writeTree(ctx context.Context, out *output, p product) error {
 		return err
 	}
 	o := convert.TreeOptions{Format: j.format, Logger: j.ui.Logger(), Progress: j.progressOf(out, total)}
+	if j.onDisk {
+		for _, m := range j.diskPlan.Mounts {
+			o.Exclude = append(o.Exclude, strings.TrimPrefix(path.Join(m.MountPoint, "lost+found"), "/"))
+		}
+	}
 	if j.o.Epoch != nil {
 		o.Time = *j.o.Epoch
 	}
