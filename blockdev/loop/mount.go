@@ -94,11 +94,7 @@ func (m mounted) check() error {
 // fstrimRange is struct fstrim_range of linux/fs.h.
 type fstrimRange struct{ start, len, minLen uint64 }
 
-const (
-	fitrim   = 0xc0185879 // _IOWR('X', 121, struct fstrim_range)
-	fifreeze = 0xc0045877 // _IOWR('X', 119, int)
-	fithaw   = 0xc0045878 // _IOWR('X', 120, int)
-)
+const fitrim = 0xc0185879 // _IOWR('X', 121, struct fstrim_range)
 
 // trim writes out a file system, which tells of every write that failed, and
 // punches what it does not use out of the image file. Of a folder that is no
@@ -113,7 +109,7 @@ func trim(target, fsType string) error {
 		return fmt.Errorf("syncing %s: %w", target, err)
 	}
 	if fsType == "xfs" {
-		if err := settle(dir); err != nil {
+		if err := settle(target); err != nil {
 			return err
 		}
 	}
@@ -128,30 +124,35 @@ func trim(target, fsType string) error {
 }
 
 // settle makes xfs finish what it does behind the back of a sync: the blocks of
-// removed files become free a while later. Freezing waits for that.
-func settle(dir *os.File) error {
-	for _, call := range []uint{fifreeze, fithaw} {
-		if err := unix.IoctlSetInt(int(dir.Fd()), call, 0); err != nil {
-			return fmt.Errorf("freezing %s: %w", dir.Name(), err)
-		}
+// removed files become free a while later. Making it read-only waits for that.
+// So would freezing it, but a process that is killed before it thaws leaves the
+// device behind for ever.
+func settle(target string) error {
+	err := patiently(func() error { return unix.Mount("", target, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") })
+	if err != nil {
+		return fmt.Errorf("making %s read-only: %w", target, err)
 	}
 	return nil
 }
 
-// unmount waits a little for stragglers: a process that a hook left behind may
-// be on its way out.
+// unmount unmounts what a process that a hook left behind may still use.
 func unmount(target string) error {
+	if err := patiently(func() error { return unix.Unmount(target, unix.UMOUNT_NOFOLLOW) }); err != nil {
+		return fmt.Errorf("unmounting %s: %w", target, err)
+	}
+	return nil
+}
+
+// patiently waits a little for stragglers, who may be on their way out.
+func patiently(f func() error) error {
 	var err error
 	for try := range 30 {
-		if err = unix.Unmount(target, unix.UMOUNT_NOFOLLOW); !errors.Is(err, unix.EBUSY) {
+		if err = f(); !errors.Is(err, unix.EBUSY) {
 			break
 		}
 		time.Sleep(time.Duration(10+10*try) * time.Millisecond)
 	}
-	if err != nil {
-		return fmt.Errorf("unmounting %s: %w", target, err)
-	}
-	return nil
+	return err
 }
 
 // letGo unmounts for an undo: what still holds the mount dies with the build's
