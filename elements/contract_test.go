@@ -107,6 +107,47 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// drawn is a tree on one line: name(needs), =provider, ^ for seen, ? for missing.
+func drawn(needs []Need) string {
+	var words []string
+	for _, n := range needs {
+		w := n.Name
+		switch {
+		case n.Provider != "":
+			w += "=" + n.Provider
+		case n.Missing != nil:
+			w += "?" + strings.Join(n.Missing.Providers, "|")
+		case n.Seen:
+			w += "^"
+		case len(n.Needs) > 0:
+			w += "(" + drawn(n.Needs) + ")"
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
+}
+
+func TestNeeds(t *testing.T) {
+	for _, c := range []struct{ ask, want, err string }{
+		{"c", "c(b(a))", ""},
+		{"c b", "c(b(a)) b^", ""},
+		{"self round1", "self round1(round2(round1^))", ""},
+		{"twice", "twice(a b(a))", ""},
+		{"late", "late(requires-new(new=provides-new) provides-deep(provides-new))", ""},
+		{"requires-virtual", "requires-virtual(virtual(virtual-dep))", ""},
+		{"requires-virtual deep", "requires-virtual(virtual=provides-virtual) deep(deeper(provides-virtual))", ""},
+		{"requires-new", "requires-new(new?provides-new)", ""},
+		{"a broken", "a broken(wrong(debain?))", "broken → wrong → debain: Element 'debain' not found; did you mean 'debian'?"},
+		{"os other-os", "", "operating-system: already provided by ['os'], and 'other-os' provides it too"},
+		{"virtual provides-virtual", "", "virtual : already provided by ['provides-virtual']; leave out one of the two"},
+	} {
+		needs, err := usual().Needs(strings.Fields(c.ask)...)
+		if got := drawn(needs); got != c.want || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
+			t.Errorf("%s: got %s, %v; want %s, %s", c.ask, got, err, c.want, c.err)
+		}
+	}
+}
+
 // FuzzResolve: whatever is in element-deps and element-provides, resolution ends
 // with each element once, or with an error.
 func FuzzResolve(f *testing.F) {
@@ -125,6 +166,7 @@ func FuzzResolve(f *testing.F) {
 		if (err == nil) != (again == nil) || namesOf(first) != namesOf(second) {
 			t.Fatalf("first %s, %v; then %s, %v", namesOf(first), err, namesOf(second), again)
 		}
+		l.Needs(strings.Fields(ask)...)
 		names := strings.Fields(namesOf(first))
 		slices.Sort(names)
 		if len(slices.Compact(slices.Clone(names))) != len(names) {

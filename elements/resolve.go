@@ -1,6 +1,9 @@
 package elements
 
-import "slices"
+import (
+	"errors"
+	"slices"
+)
 
 // Resolve returns the elements that a build of names consists of: those asked
 // for in their order, then what they depend on, sorted.
@@ -19,11 +22,7 @@ import "slices"
 // Errors are *MissingError, *AlreadyProvidedError and *NoOperatingSystemError
 // for mistakes of the user, and others for files that cannot be read.
 func (l Library) Resolve(names ...string) ([]Element, error) {
-	r := resolver{
-		library: l, asked: unique(names),
-		met: map[string]Element{}, by: map[string]string{}, provider: map[string]string{},
-	}
-	r.virtual = l.provided()
+	r := l.resolver(names)
 	if err := r.expand(); err != nil {
 		return nil, err
 	}
@@ -31,6 +30,13 @@ func (l Library) Resolve(names ...string) ([]Element, error) {
 		return nil, err
 	}
 	return r.result(), nil
+}
+
+func (l Library) resolver(names []string) *resolver {
+	return &resolver{
+		library: l, asked: unique(names), virtual: l.provided(),
+		met: map[string]Element{}, by: map[string]string{}, provider: map[string]string{},
+	}
 }
 
 type resolver struct {
@@ -41,6 +47,9 @@ type resolver struct {
 	order    []string          // names in met, as they were met
 	by       map[string]string // name → the element that first asked for it
 	provider map[string]string // name → the chosen element that provides it
+
+	// Names that nobody has end the work, unless there is a place to note them.
+	absent map[string]*MissingError
 }
 
 // provided maps each name to the elements of the library that provide it. An
@@ -67,7 +76,7 @@ func (l Library) provided() map[string][]string {
 func (l Library) Find(name string) (Element, error) {
 	e, found, err := l.load(name)
 	if err == nil && !found {
-		err = (&resolver{library: l, virtual: l.provided()}).missing(name)
+		err = l.resolver(nil).missing(name)
 	}
 	return e, err
 }
@@ -94,6 +103,10 @@ func (r *resolver) expand() error {
 			continue
 		}
 		e, err := r.meet(name)
+		if missing, ok := errors.AsType[*MissingError](err); ok && r.absent != nil {
+			r.absent[name] = missing
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -111,7 +124,7 @@ func (r *resolver) expand() error {
 func (r *resolver) done(name string) bool {
 	_, met := r.met[name]
 	_, provided := r.provider[name]
-	return met || provided
+	return met || provided || r.absent[name] != nil
 }
 
 // meet loads an element and notes what it provides. An element that provides
@@ -150,11 +163,19 @@ func (r *resolver) missing(name string) error {
 	return err
 }
 
-func (r *resolver) check() error {
+// clash finds names that were asked for although a chosen element provides them.
+func (r *resolver) clash() error {
 	for _, name := range r.asked {
 		if p, ok := r.provider[name]; ok {
 			return &AlreadyProvidedError{Name: name, Provider: p}
 		}
+	}
+	return nil
+}
+
+func (r *resolver) check() error {
+	if err := r.clash(); err != nil {
+		return err
 	}
 	if _, ok := r.provider["operating-system"]; !ok {
 		return &NoOperatingSystemError{Candidates: r.virtual["operating-system"]}
