@@ -174,3 +174,56 @@ func TestEnvironmentsRefuse(t *testing.T) {
 		}
 	}
 }
+
+func TestDebianCloudPackages(t *testing.T) {
+	for _, c := range []struct{ init, helper, called string }{
+		{"systemd-sysv", "", ""},
+		{"systemd-sysv", "ifupdown2", "install-packages systemd-sysv ifupdown2\n"},
+		{"sysvinit-core", "", "install-packages sysvinit-core\n"},
+	} {
+		w := newWorld(t, "debian")
+		w.stub("", "install-packages")
+		w.must([]string{"DIB_DEBIAN_ALT_INIT_PACKAGE=" + c.init, "DIB_DEBIAN_CLOUD_INIT_HELPER=" + c.helper}, "install.d/10-debian-cloud")
+		if got := w.calls(); got != c.called {
+			t.Errorf("%+v: called %q", c, got)
+		}
+		w.has("etc/cloud/cloud.cfg.d/50-dib-debian-apt.cfg", "apt:\n  preserve_sources_list: true\n")
+	}
+}
+
+func TestUbuntuMirrorDefaults(t *testing.T) {
+	text := string(builtinFiles(t)["ubuntu-common"]["environment.d/10-ubuntu-common"])
+	for _, c := range []struct{ env, mirror, given string }{
+		{"ARCH=amd64", "http://archive.ubuntu.com/ubuntu", "no"},
+		{"ARCH=arm64", "http://ports.ubuntu.com/ubuntu-ports", "no"},
+		{"ARCH=arm64 DIB_DISTRIBUTION_MIRROR=http://m", "http://m", "yes"},
+		{"ARCH=amd64 DIB_DISTRIBUTION_MIRROR=http://m DIB_UBUNTU_DISTRIBUTION_MIRROR=http://u", "http://u", "yes"},
+	} {
+		env, trace, err := source(t, append(strings.Fields(c.env), "PATH=/usr/bin:/bin"), map[string]string{"10": text})
+		if err != nil || env["DIB_DISTRIBUTION_MIRROR"] != c.mirror || env["DIB_UBUNTU_MIRROR_GIVEN"] != c.given || env["DISTRO_NAME"] != "ubuntu" {
+			t.Errorf("%s: %v, %s\n%v", c.env, err, trace, env)
+		}
+	}
+}
+
+// The mirrors of the CI are taken where its file is, unless the user has others.
+func TestOpenstackCIMirrors(t *testing.T) {
+	w := newWorld(t, "openstack-ci-mirrors")
+	const script = "set -eu; source /tmp/in_target.d/environment.d/05-openstack-ci-mirrors; " +
+		"echo \"${DIB_DEBIAN_DISTRIBUTION_MIRROR:-} ${DIB_UBUNTU_DISTRIBUTION_MIRROR:-} ${DIB_PYPI_MIRROR_URL:-}\""
+	run := func(env ...string) string { return strings.TrimSpace(w.must(env, "/bin/bash", "-c", script)) }
+	if got := run("ARCH=amd64"); got != "" {
+		t.Errorf("elsewhere: %q", got)
+	}
+	w.write(map[string]string{"etc/ci/mirror_info.sh": "export NODEPOOL_MIRROR_HOST=${NODEPOOL_MIRROR_HOST:-h$UNSET}\n" +
+		"export NODEPOOL_DEBIAN_MIRROR=http://h/debian\nexport NODEPOOL_UBUNTU_MIRROR=http://h/ubuntu\nexport NODEPOOL_UBUNTU_PORTS_MIRROR=http://h/ports\nexport NODEPOOL_PYPI_MIRROR=http://h/pypi\n"})
+	for env, want := range map[string]string{
+		"ARCH=amd64": "http://h/debian http://h/ubuntu http://h/pypi",
+		"ARCH=arm64": "http://h/debian http://h/ports http://h/pypi",
+		"ARCH=arm64 DIB_DISTRIBUTION_MIRROR=http://m DIB_PYPI_MIRROR_URL=http://p": "http://m http://m http://p",
+	} {
+		if got := run(strings.Fields(env)...); got != want {
+			t.Errorf("%s: %q, want %q", env, got, want)
+		}
+	}
+}
