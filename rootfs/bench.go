@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/lithify/lithify/elements"
 	"github.com/lithify/lithify/rootfs/runner"
-	"golang.org/x/sys/unix"
 )
 
 // Places inside the target while a step runs. All are on mounts of the runner:
@@ -22,7 +22,7 @@ import (
 const (
 	target      = "/tmp/in_target.d" // the hooks tree, by contract
 	ours        = "/dev/lithify"     // commands, data, resolv.conf
-	insidePath  = ours + "/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	insidePath  = ours + "/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + ours + "/last"
 	resolvConf  = ours + "/resolv.conf"
 	programPath = ours + "/program"
 )
@@ -32,6 +32,8 @@ type bench struct {
 	*run
 	c     Container
 	binds []Bind
+	disk  *OnDisk // where the step works on the disk; nil: on a layer
+	ours  bool    // the hook is of a built-in element
 }
 
 func (w *bench) do(ctx context.Context, s step) error {
@@ -47,6 +49,7 @@ func (w *bench) do(ctx context.Context, s step) error {
 // hook runs one hook where its phase belongs.
 func (w *bench) hook(ctx context.Context, v *view, h elements.Hook, env Environment) error {
 	var err error
+	w.ours = h.Builtin
 	if h.Phase.Outside() {
 		err = w.outside(ctx, v, h, env)
 	} else {
@@ -67,23 +70,59 @@ func (w *bench) inside(ctx context.Context, v *view, env Environment, args ...st
 		return err
 	}
 	all := env.with(insideEnvironment)
+	all["PATH"] = env.path(insidePath)
 	delete(all, "TARGET_ROOT")
 	if w.o.Epoch != nil { // keyed with the empty tree; mkinitramfs and others read it on their own
 		all["SOURCE_DATE_EPOCH"] = strconv.FormatInt(w.o.Epoch.Unix(), 10)
+	}
+	if w.disk != nil {
+		all = all.with(w.disk.deviceVariables(inDev))
 	}
 	caches, err := w.caches()
 	if err != nil {
 		return err
 	}
-	return runner.Run(ctx, runner.Command{
+	if err := os.WriteFile(w.dirs.resolv(), w.o.ResolvConf, 0o644); err != nil {
+		return fmt.Errorf("writing resolv.conf: %w", err)
+	}
+	err = runner.Run(ctx, runner.Command{
 		Root: w.c.Dir(), Args: args, Env: all.list(), Dir: "/", Hostname: "localhost",
 		Stdout: w.o.Output, Stderr: w.o.Output, Mounts: append(w.mounts(v), caches...),
 	})
+	if err != nil {
+		return err
+	}
+	return w.keepResolvConf()
+}
+
+// keepResolvConf: what a hook wrote into /etc/resolv.conf went into the step's
+// own copy. It is put into the tree, for the hooks after this one; the last deed
+// takes it out.
+func (w *bench) keepResolvConf() error {
+	text, err := os.ReadFile(w.dirs.resolv())
+	if err != nil || bytes.Equal(text, w.o.ResolvConf) {
+		return err
+	}
+	t, err := w.tree()
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	if to, err := t.Readlink(resolvFile); err != nil || to != resolvConf {
+		return nil // the hook has put something else in its place
+	}
+	if err := t.Remove(resolvFile); err != nil {
+		return fmt.Errorf("keeping what a hook wrote into /etc/resolv.conf: %w", err)
+	}
+	if err := t.WriteFile(resolvFile, text, 0o644); err != nil {
+		return fmt.Errorf("keeping what a hook wrote into /etc/resolv.conf: %w", err)
+	}
+	return nil
 }
 
 // insideEnvironment is the contract's for hooks inside, whatever the caller has.
 var insideEnvironment = Environment{
-	"PATH": insidePath, "HOME": "/root", "LC_ALL": "C", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/bash",
+	"HOME": "/root", "LC_ALL": "C", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/bash",
 }
 
 // makeTarget sees to the folder that the hooks tree is mounted on. The prepare
@@ -108,6 +147,7 @@ func (w *bench) mounts(v *view) []runner.Mount {
 		{Source: w.dirs.commands(), Target: ours, ReadOnly: true},
 		{Source: w.o.Binary, Target: programPath, ReadOnly: true},
 		{Source: w.dirs.data(v.phase), Target: ours + "/data", ReadOnly: true},
+		{Source: w.dirs.resolv(), Target: resolvConf},
 		{Source: w.dirs.hooks(), Target: target, ReadOnly: true},
 	}
 	for _, dir := range append(v.masks, cacheKeys) {
@@ -116,7 +156,13 @@ func (w *bench) mounts(v *view) []runner.Mount {
 	for _, bind := range w.binds {
 		mounts = append(mounts, runner.Mount{Source: bind.Source, Target: bind.Target, ReadOnly: bind.ReadOnly, Optional: true})
 	}
-	if v.phase == elements.Finalise {
+	if w.disk != nil {
+		mounts = append(mounts, w.disk.deviceMounts()...)
+	}
+	// On the disk a foreign hook's questions are answered by the devices; the
+	// library's own hooks always get the plan's answers, which name no device of
+	// this host.
+	if v.phase == elements.Finalise && (w.disk == nil || w.ours) {
 		for _, c := range w.o.Covers {
 			mounts = append(mounts, runner.Mount{Source: w.o.Binary, Target: c.Target, ReadOnly: true, Optional: true})
 		}
@@ -154,93 +200,6 @@ func (w *bench) caches() ([]runner.Mount, error) {
 		}
 	}
 	return mounts, nil
-}
-
-// outside runs a hook on the build host, with the tree at TMP_MOUNT_PATH, and
-// keeps the binds it leaves there for later steps.
-func (w *bench) outside(ctx context.Context, v *view, h elements.Hook, env Environment) (err error) {
-	back, err := w.hideOutside(v)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, back()) }()
-	mnt := w.dirs.mount()
-	if err := unix.Mount(w.c.Dir(), mnt, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("binding the tree to %q: %w", mnt, err)
-	}
-	defer func() {
-		if e := unix.Unmount(mnt, unix.MNT_DETACH); e != nil {
-			err = errors.Join(err, fmt.Errorf("letting go of %q: %w", mnt, e))
-		}
-	}()
-	for _, bind := range w.binds {
-		if err := bindInto(mnt, bind); err != nil {
-			return err
-		}
-	}
-	err = runner.Run(ctx, runner.Command{
-		Args: []string{filepath.Join(w.dirs.hooks(), h.Path)}, Env: w.outsideEnvironment(h.Phase, env).list(),
-		Dir: w.o.Directory, Stdout: w.o.Output, Stderr: w.o.Output,
-	})
-	if err != nil {
-		return err
-	}
-	w.binds, err = bindsBelow(mnt)
-	return err
-}
-
-// hideOutside takes what the phase may not see out of the hooks tree; back puts
-// it in again. Other phases' hooks stay: the contract shows the whole tree there.
-func (w *bench) hideOutside(v *view) (back func() error, err error) {
-	from, to := filepath.Join(w.dirs.hooks(), environmentDir), filepath.Join(w.dirs.root, "hidden-"+environmentDir)
-	if !hiddenFrom(v.masks, environmentDir) {
-		return func() error { return nil }, nil
-	}
-	if err := os.Rename(from, to); err != nil {
-		return nil, fmt.Errorf("taking %q out of sight: %w", from, err)
-	}
-	return func() error { return os.Rename(to, from) }, nil
-}
-
-func (w *bench) outsideEnvironment(phase elements.Phase, env Environment) Environment {
-	all := env.with(Environment{
-		"PATH": w.dirs.outsidePath(w.o.Environment["PATH"]), "LC_ALL": "C",
-		"TMP_BUILD_DIR": w.o.Work, "TMP_IMAGE_DIR": w.dirs.images(), "TMP_HOOKS_PATH": w.dirs.hooks(), "TMP_MOUNT_PATH": w.dirs.mount(),
-	})
-	delete(all, "TARGET_ROOT")
-	if phase == elements.Root || phase == elements.Cleanup {
-		all["TARGET_ROOT"] = w.dirs.mount()
-	}
-	return all
-}
-
-func bindInto(root string, b Bind) error {
-	at := filepath.Join(root, b.Target)
-	if _, err := os.Lstat(at); err != nil {
-		return nil // the tree no longer has the folder
-	}
-	if err := unix.Mount(b.Source, at, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("binding %q to %q again: %w", b.Source, at, err)
-	}
-	if !b.ReadOnly {
-		return nil
-	}
-	return unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
-}
-
-// bindsBelow lists what hooks mounted in the tree and can be mounted again.
-func bindsBelow(mnt string) ([]Bind, error) {
-	infos, err := runner.OutsideMounts(mnt)
-	if err != nil {
-		return nil, fmt.Errorf("listing the mounts in %q: %w", mnt, err)
-	}
-	var binds []Bind
-	for _, m := range infos {
-		if m.Source != "" {
-			binds = append(binds, Bind{Source: m.Source, Target: path.Join("/", m.Target), ReadOnly: m.ReadOnly})
-		}
-	}
-	return binds, nil
 }
 
 // datum is what a built-in command reads in the target.
@@ -302,44 +261,4 @@ func (w *bench) writeData(phase elements.Phase) error {
 		}
 	}
 	return nil
-}
-
-// make lays out the folders of a build and the commands for its targets.
-func (d workDirs) make(o Options) error {
-	for _, dir := range []string{d.hooks(), d.mount(), d.images(), d.commands() + "/bin", d.commands() + "/data", d.hostBin()} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	for _, name := range o.Commands {
-		if err := os.Symlink(programPath, filepath.Join(d.commands(), "bin", name)); err != nil {
-			return err
-		}
-		if err := os.Symlink(o.Binary, filepath.Join(d.hostBin(), name)); err != nil {
-			return err
-		}
-	}
-	if err := os.WriteFile(filepath.Join(d.commands(), "program"), nil, 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(d.commands(), "resolv.conf"), o.ResolvConf, 0o644)
-}
-
-func (d workDirs) hostBin() string { return filepath.Join(d.root, "bin") }
-
-// outsidePath puts our commands first and sees that the sbin folders are there.
-func (d workDirs) outsidePath(path string) string {
-	parts := []string{d.hostBin()}
-	have := map[string]bool{}
-	for _, p := range strings.Split(path, ":") {
-		if p != "" {
-			parts, have[p] = append(parts, p), true
-		}
-	}
-	for _, p := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"} {
-		if !have[p] {
-			parts = append(parts, p)
-		}
-	}
-	return strings.Join(parts, ":")
 }

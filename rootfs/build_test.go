@@ -14,6 +14,7 @@ import (
 	"github.com/lithify/lithify/oci"
 	"github.com/lithify/lithify/rootfs"
 	"github.com/lithify/lithify/rootfs/runner"
+	"golang.org/x/sys/unix"
 )
 
 func TestRepeatedBuildRunsNothing(t *testing.T) {
@@ -176,17 +177,82 @@ func TestEmptyRootIsRefused(t *testing.T) {
 	}
 }
 
-func TestHookOnTheBlockDeviceIsNotYet(t *testing.T) {
+// TestHooksOnTheDisk: from the first hook that names the block device on, steps
+// run when there is a disk, in their order, with its devices.
+func TestHooksOnTheDisk(t *testing.T) {
 	w := newWorld(t)
-	w.write("app/finalise.d/50-device", "#!/bin/sh\ngrub-install $IMAGE_BLOCK_DEVICE\n", 0o755)
+	w.write("app/finalise.d/50-device", "#!/bin/sh\nset -e\ntest -b \"$IMAGE_BLOCK_DEVICE\"\necho \"$IMAGE_BLOCK_DEVICES\" > /devices\n", 0o755)
+	w.write("app/cleanup.d/10-app", "#!/bin/sh\nset -e\ntest -b \"$IMAGE_BLOCK_DEVICE\"\necho cleaned > $TARGET_ROOT/cleaned\n", 0o755)
+	for again := range 2 { // what is before it is kept, what is after never
+		b, err := w.build(t.Context(), nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, w.out)
+		}
+		for _, e := range b.events {
+			if e == "finalise/50-device" || e == "finalise/90-app" || e == "driver/clear" {
+				t.Errorf("%s ran without a disk", e)
+			}
+		}
+		if again == 1 && len(b.events) > 0 {
+			t.Errorf("again: %v", b.events)
+		}
+	}
+	w.onDisk(func(dir string, rest *rootfs.Rest, events *[]string) {
+		image := blockDevice(t)
+		err := rest.Run(t.Context(), rootfs.OnDisk{Dir: dir, Disk: "image0", Devices: map[string]string{"image0": image, "root": image}})
+		if err != nil {
+			t.Fatalf("%v\n%s", err, w.out)
+		}
+		if want := []string{"finalise/50-device", "finalise/90-app", "cleanup/10-app", "driver/clear"}; !slices.Equal(*events, want) {
+			t.Errorf("ran %v, want %v", *events, want)
+		}
+		name := "/dev/" + filepath.Base(image)
+		for file, want := range map[string]string{"devices": " [image0]=" + name + "  [root]=" + name + " \n", "cleaned": "cleaned\n"} {
+			if got, err := os.ReadFile(filepath.Join(dir, file)); err != nil || string(got) != want {
+				t.Errorf("%s: %q, %v", file, got, err)
+			}
+		}
+	})
+}
+
+// blockDevice is a node that any block device's driver would answer for; it is
+// never opened.
+func blockDevice(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk7")
+	if err := unix.Mknod(path, unix.S_IFBLK|0o600, int(unix.Mkdev(7, 250))); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// The phase that diskimage-builder itself gave up is refused by name.
+func TestBlockDevicePhase(t *testing.T) {
+	w := newWorld(t)
+	w.write("app/block-device.d/10-old", "#!/bin/sh\n", 0o755)
 	var notYet *rootfs.NotYetError
-	if _, err := w.build(context.Background(), nil); !errors.As(err, &notYet) {
+	if _, err := w.build(context.Background(), nil); !errors.As(err, &notYet) || !strings.Contains(err.Error(), "DIB_BLOCK_DEVICE_CONFIG") {
 		t.Errorf("got %v", err)
 	}
 }
 
+// onDisk builds the tree and hands a folder of it, with what is left to run, to
+// use; events are the steps that ran since.
+func (w *world) onDisk(use func(dir string, rest *rootfs.Rest, events *[]string)) {
+	w.t.Helper()
+	w.finishedWith(func(dir string, res rootfs.Result, events *[]string) {
+		*events = nil
+		use(dir, res.Rest, events)
+	})
+}
+
 // finished builds and hands the finished tree to look.
 func (w *world) finished(look func(dir string)) {
+	w.t.Helper()
+	w.finishedWith(func(dir string, _ rootfs.Result, _ *[]string) { look(dir) })
+}
+
+func (w *world) finishedWith(look func(dir string, res rootfs.Result, events *[]string)) {
 	w.t.Helper()
 	ctx := context.Background()
 	store, err := oci.Open(ctx, oci.Options{Root: w.store})
@@ -199,6 +265,12 @@ func (w *world) finished(look func(dir string)) {
 		w.t.Fatal(err)
 	}
 	defer os.RemoveAll(o.Work)
+	var events []string
+	o.Observe = func(e rootfs.Event) {
+		if e.Done && !e.Reused {
+			events = append(events, e.Phase+"/"+e.Name)
+		}
+	}
 	b, err := rootfs.New(ctx, o)
 	if err != nil {
 		w.t.Fatal(err)
@@ -212,7 +284,7 @@ func (w *world) finished(look func(dir string)) {
 		w.t.Fatal(err)
 	}
 	defer c.Close()
-	look(c.Dir())
+	look(c.Dir(), res, &events)
 }
 
 func TestNothingOfTheBuildStaysInTheTree(t *testing.T) {

@@ -30,10 +30,14 @@ type Options struct {
 	Packages    []string    // installed after the install phase
 	Work        string      // folder of this build only, on any file system
 	Binary      string      // the static program that is put into the target as its commands
-	Commands    []string    // names under which the target finds it
-	Covers      []Cover
-	ResolvConf  []byte // what /etc/resolv.conf says while steps run
-	Directory   string // where hooks outside the target run; the caller's own when empty
+	Commands    []string    // names under which hooks find it, before all other programs
+	// LastCommands are names under which hooks in the target find it when the
+	// target has no program of the name; HostCommands those for hooks outside
+	// alone, before all other programs.
+	LastCommands, HostCommands []string
+	Covers                     []Cover
+	ResolvConf                 []byte // what /etc/resolv.conf says while steps run
+	Directory                  string // where hooks outside the target run; the caller's own when empty
 
 	Epoch       *time.Time    // no file made by a step is younger than this
 	MaxAge      time.Duration // how long steps that cannot ask the network are reused; zero means a day
@@ -66,6 +70,7 @@ type Result struct {
 	Plan        []byte
 	Ran, Reused int
 	Binds       []Bind
+	Rest        *Rest        // what runs on the disk; nil: the tree is finished
 	Phases      []PhaseLayer // in order; the last one's layer is Layer
 }
 
@@ -134,6 +139,9 @@ func New(ctx context.Context, o Options) (*Builder, error) {
 // adopt takes a hooks tree: the first one, or the one that outside hooks left.
 func (b *Builder) adopt(ctx context.Context, t *elements.Tree) error {
 	b.o.Hooks = t
+	if err := checkBlockDevicePhase(t.Hooks(elements.BlockDevice)); err != nil {
+		return err
+	}
 	first := !b.onHost
 	if first {
 		if err := t.WriteTo(b.dirs.hooks()); err != nil {
@@ -230,12 +238,21 @@ func (b *Builder) Run(ctx context.Context) (res Result, err error) {
 	}
 	r := &run{Builder: b, layer: base, key: b.first()}
 	defer func() { err = errors.Join(err, r.close(err != nil)) }()
+	var rest []step
 	for _, group := range groups {
-		if err := r.group(ctx, group); err != nil {
+		more, err := r.group(ctx, group, len(rest) > 0)
+		if err != nil {
 			return res, err
 		}
+		rest = append(rest, more...)
 	}
-	return Result{Layer: r.layer, Key: r.key, Seed: r.seed, Plan: r.planText, Ran: r.ran, Reused: r.reused, Binds: r.binds, Phases: r.phases}, nil
+	if len(rest) > 0 {
+		res.Rest = &Rest{run: r, steps: rest}
+		for _, s := range rest {
+			r.key = s.in.key(r.key)
+		}
+	}
+	return Result{Rest: res.Rest, Layer: r.layer, Key: r.key, Seed: r.seed, Plan: r.planText, Ran: r.ran, Reused: r.reused, Binds: r.binds, Phases: r.phases}, nil
 }
 
 // groups are the phases between which the plan may change: a group's steps are

@@ -68,6 +68,9 @@ func (n *names) scan(data []byte) {
 	for _, word := range identifier.FindAll(data, -1) {
 		n.words[string(word)] = true
 	}
+	if n.words["get_image_element_array"] { // the function reads it
+		n.words["IMAGE_ELEMENT_YAML"] = true
+	}
 	n.dumps = n.dumps || dump.Match(data)
 }
 

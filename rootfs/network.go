@@ -67,7 +67,7 @@ func (b *Builder) askOne(ctx context.Context, f elements.File) ([]byte, error) {
 	var out, complaint bytes.Buffer
 	w := &bench{run: &run{Builder: b}}
 	err = runner.Run(ctx, runner.Command{Args: []string{filepath.Join(b.dirs.hooks(), f.Path)},
-		Env: w.outsideEnvironment(elements.ExtraData, env).list(), Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
+		Env: w.outsideEnvironment(elements.ExtraData, n, env).list(), Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
 	if err != nil {
 		return nil, fmt.Errorf("asking what the network has (%q of element %q; --offline uses the last answer): %w: %s",
 			f.Path, f.Element, err, bytes.TrimSpace(complaint.Bytes()))
@@ -105,10 +105,13 @@ func (b *Builder) source(ctx context.Context) (Environment, error) {
 	}
 	given := b.o.Environment
 	if len(files) == 0 {
-		return given.with(nil), nil
+		env := given.with(nil)
+		delete(env, "PATH") // the driver's, in the target and out of it
+		return env, nil
 	}
 	var out, complaint bytes.Buffer
-	env := given.with(Environment{"PATH": b.dirs.outsidePath(given["PATH"]), "LC_ALL": "C"})
+	path := b.dirs.outsidePath(given["PATH"])
+	env := given.with(Environment{"PATH": path, "LC_ALL": "C"})
 	// The script writes to descriptor 3; what the files print goes the way of complaints.
 	args := append([]string{"bash", "-c", `exec "$@" 3>&1 >&2`, "source"}, elements.SourceScript(b.dirs.hooks(), files)...)
 	err := runner.Run(ctx, runner.Command{Args: args, Env: env.list(), Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
@@ -120,10 +123,40 @@ func (b *Builder) source(ctx context.Context) (Environment, error) {
 		return nil, fmt.Errorf("reading the environment after environment.d: %w", err)
 	}
 	result := Environment(sourced)
-	for _, shell := range []string{"_", "SHLVL", "OLDPWD", "PWD", "BASHOPTS", "SHELLOPTS", "PATH"} {
+	for _, shell := range []string{"_", "SHLVL", "OLDPWD", "PWD", "BASHOPTS", "SHELLOPTS"} {
 		delete(result, shell)
 	}
+	result.relatePath(path)
 	return result, nil
+}
+
+// usualPath stands, in the PATH that environment.d has made, for the one it
+// found: that is another in the target than out of it, and another for every
+// builder.
+const usualPath = "$PATH"
+
+// relatePath keeps what environment.d has added to the PATH it found, or put in
+// its place; an unchanged one is nobody's setting.
+func (env Environment) relatePath(found string) {
+	if env["PATH"] == found {
+		delete(env, "PATH")
+		return
+	}
+	env["PATH"] = strings.Replace(env["PATH"], found, usualPath, 1)
+}
+
+// path is the PATH of hooks whose usual one is given. One that environment.d
+// has made from nothing still finds our commands, which come first in usual.
+func (env Environment) path(usual string) string {
+	changed, ok := env["PATH"]
+	switch {
+	case !ok:
+		return usual
+	case !strings.Contains(changed, usualPath):
+		own, _, _ := strings.Cut(usual, ":")
+		return own + ":" + changed
+	}
+	return strings.Replace(changed, usualPath, usual, 1)
 }
 
 // sourceError leaves our script out: what the snippet said is what matters.

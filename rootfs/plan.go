@@ -23,6 +23,7 @@ type step struct {
 	// they read the host, so they always run, and their layer is keyed by what
 	// they changed.
 	byContent bool
+	onDisk    bool // it, and what follows, works on the disk
 	do        func(ctx context.Context, b *bench) error
 }
 
@@ -81,12 +82,13 @@ func (b *Builder) planPhase(phase elements.Phase) ([]step, error) {
 	}
 	var steps []step
 	for _, h := range hooks {
-		if phase == elements.BlockDevice || phase == elements.Finalise && v.needsDisk(h.Path) {
-			return nil, &NotYetError{fmt.Sprintf("hook %q of element %q works on the block device", h.Path, h.Element)}
-		}
 		s, err := b.planHook(v, h)
 		if err != nil {
 			return nil, err
+		}
+		switch phase {
+		case elements.PreFinalise, elements.Finalise, elements.Cleanup:
+			s.onDisk = v.needsDisk(h.Path)
 		}
 		steps = append(steps, s)
 	}
@@ -95,10 +97,6 @@ func (b *Builder) planPhase(phase elements.Phase) ([]step, error) {
 	}
 	return steps, nil
 }
-
-var blockDevice = regexp.MustCompile(`\bIMAGE_BLOCK_DEVICES?\b`)
-
-func (v *view) needsDisk(hook string) bool { return blockDevice.Match(v.texts[hook]) }
 
 func (b *Builder) planHook(v *view, h elements.Hook) (step, error) {
 	outside := h.Phase.Outside()
@@ -194,6 +192,7 @@ func (b *Builder) joined(v *view, steps []step, hooks []elements.Hook) step {
 			s.in[each.name+" "+name] = sum
 		}
 		s.byContent = s.byContent || each.byContent
+		s.onDisk = s.onDisk || each.onDisk
 		if each.maxAge > 0 && (s.maxAge == 0 || each.maxAge < s.maxAge) {
 			s.maxAge = each.maxAge
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"time"
 
 	"github.com/lithify/lithify/elements"
@@ -38,27 +37,29 @@ type made struct {
 	rec   Record
 }
 
-func (r *run) group(ctx context.Context, group []elements.Phase) error {
+// group makes the steps of a group of phases. From the first that works on the
+// disk on it only plans: these are given back.
+func (r *run) group(ctx context.Context, group []elements.Phase, onDisk bool) (later []step, err error) {
 	steps, err := r.plan(group)
-	if err != nil {
-		return err
+	if err != nil || onDisk {
+		return steps, err
 	}
-	if len(steps) == 0 {
-		return nil
+	if steps, later = splitRest(steps); len(steps) == 0 {
+		return later, nil
 	}
 	rest := steps
 	if !r.o.Fresh && !hasByContent(steps) {
 		if rest, err = r.resume(ctx, steps); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := r.steps(ctx, rest); err != nil {
-		return errors.Join(err, r.seal(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, r.seal(context.WithoutCancel(ctx)))
 	}
 	if group[0] == elements.ExtraData && hasByContent(steps) {
-		return r.rereadHooks(ctx)
+		return nil, r.rereadHooks(ctx)
 	}
-	return nil
+	return later, nil
 }
 
 func hasByContent(steps []step) bool {
@@ -345,15 +346,4 @@ func (r *run) rereadHooks(ctx context.Context) error {
 		return fmt.Errorf("reading the hooks tree again: %w", err)
 	}
 	return r.adopt(ctx, t)
-}
-
-// workDirs are the folders of one build.
-type workDirs struct{ root string }
-
-func (d workDirs) hooks() string    { return filepath.Join(d.root, "hooks") }
-func (d workDirs) mount() string    { return filepath.Join(d.root, "mnt") }
-func (d workDirs) images() string   { return filepath.Join(d.root, "image") }
-func (d workDirs) commands() string { return filepath.Join(d.root, "commands") }
-func (d workDirs) data(phase elements.Phase) string {
-	return filepath.Join(d.root, "data", string(phase))
 }

@@ -6,17 +6,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/blockdev/boot"
 	"github.com/lithify/lithify/blockdev/file"
 	"github.com/lithify/lithify/blockdev/loop"
+	"github.com/lithify/lithify/convert"
+	"github.com/lithify/lithify/rootfs"
 	"github.com/lithify/lithify/rootfs/runner"
 )
 
 // createDisks lays the tree out on raw disks, with boot code.
 func (j *job) createDisks(ctx context.Context) error {
-	if !j.needsDisk() {
+	if !j.needsDisk() && !j.onDisk {
 		return nil
 	}
 	j.graph.Identify(string(j.result.Seed))
@@ -57,10 +60,61 @@ func (j *job) createDisk(ctx context.Context, content map[string]blockdev.Conten
 	if err != nil {
 		return err
 	}
-	if err := disk.Commit(ctx); err != nil {
-		return errors.Join(err, disk.Close())
-	}
 	j.disks, j.diskPlan = disk, plan
+	if j.onDisk {
+		return j.finishOnDisk(ctx)
+	}
+	if err := j.commitDisk(ctx); err != nil {
+		return err
+	}
+	return j.placeBootCode(ctx)
+}
+
+// commitDisk writes the disks out.
+func (j *job) commitDisk(ctx context.Context) error {
+	if err := j.disks.Commit(ctx); err != nil {
+		return errors.Join(err, j.disks.Close())
+	}
+	return nil
+}
+
+// checkOnDisk finds out whether hooks work on the disk itself, and whether that
+// can be.
+func (j *job) checkOnDisk() (err error) {
+	if j.onDisk, err = j.builder.WorksOnDisk(); err != nil || !j.onDisk {
+		return err
+	}
+	const what = "an element's hook works on IMAGE_BLOCK_DEVICE"
+	if slices.ContainsFunc(j.formats, func(f convert.Format) bool { return f.Name == "docker" }) {
+		return notYetf("%s, and an image for containers has none: leave out -t docker, or the element", what)
+	}
+	if j.o.Backend == "file" {
+		return usagef("%s, and --backend file has no devices; use --backend loop, as root", what)
+	}
+	if err := loopWorks(); err != nil {
+		return usagef("%s, which needs a loop device: %w", what, err)
+	}
+	if _, err := j.graph.Root(); err != nil {
+		return usagef("%w", err)
+	}
+	return nil
+}
+
+// finishOnDisk runs the hooks that work on the disk. What they leave is the tree
+// from here on.
+func (j *job) finishOnDisk(ctx context.Context) error {
+	j.undo = append(j.undo, j.disks.Close)
+	root, err := j.graph.RootDisk()
+	if err != nil {
+		return err
+	}
+	d := rootfs.OnDisk{Dir: j.disks.Dir(), Devices: j.disks.Devices(), Disk: root.Name()}
+	if err := j.result.Rest.Run(ctx, d); err != nil {
+		return err
+	}
+	j.tree = j.disks.Dir()
+	// Before the disk is let go: what a hook wrote to the device itself is still
+	// on its way there, and so comes last and stays.
 	return j.placeBootCode(ctx)
 }
 
@@ -89,18 +143,15 @@ func (j *job) largeSectors() bool {
 // backend is the loop back end for root where loop devices work, unless the
 // user says otherwise; the file back end for everybody else.
 func (j *job) backend(images string) blockdev.Backend {
-	name := j.o.Backend
-	if name == "auto" {
-		name = "file"
-		if loopWorks() == nil {
-			name = "loop"
-		}
-	}
 	work := filepath.Join(j.work, "disk")
-	if name == "loop" {
+	if j.byLoop() {
 		return loop.New(loop.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger()})
 	}
 	return file.New(file.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger()})
+}
+
+func (j *job) byLoop() bool {
+	return j.o.Backend == "loop" || j.o.Backend == "auto" && loopWorks() == nil
 }
 
 // loopWorks says why loop devices are not for this build. In a user namespace
@@ -114,9 +165,9 @@ func loopWorks() error {
 
 // checkBackend refuses what this user or machine cannot do, before anything is
 // built.
-func (j *job) checkBackend() error {
-	if j.o.Backend != "loop" {
-		return nil
+func (j *job) checkBackend(ctx context.Context) error {
+	if !j.byLoop() {
+		return file.Check(ctx, j.graph)
 	}
 	if err := loopWorks(); err != nil {
 		return usagef("--backend loop: %w; --backend file makes the same disk without", err)

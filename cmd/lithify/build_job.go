@@ -44,6 +44,7 @@ type job struct {
 	folders  map[string]*outputFolder // by product.base
 
 	upToDate    bool
+	onDisk      bool   // hooks work on the disk itself: it is mounted until they and the formats of the tree are done
 	key         string // what the outputs are made of
 	result      rootfs.Result
 	tree        string // the finished tree, mounted
@@ -53,18 +54,19 @@ type job struct {
 	disks       blockdev.Disk
 	diskPlan    *blockdev.Plan
 	made        []*output
+	manifests   bool // there are some to publish
 	files       []OutputFile
 	ran, reused int
 }
 
 // check finds every mistake that can be found before anything is built.
 func (j *job) check(ctx context.Context) error {
-	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.planProducts, j.checkStoreLimit, j.checkHost} {
+	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.planProducts, j.checkStoreLimit} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
-	return nil
+	return j.checkHost(ctx)
 }
 
 // resolve finds the elements and merges their hooks.
@@ -162,7 +164,7 @@ func (j *job) bootable() bool {
 }
 
 // checkHost looks for the programs that this build will call.
-func (j *job) checkHost() error {
+func (j *job) checkHost(ctx context.Context) error {
 	needs := []string{"bash"}
 	for _, e := range j.elements {
 		if e.Name == "debootstrap" {
@@ -170,7 +172,7 @@ func (j *job) checkHost() error {
 		}
 	}
 	if j.needsDisk() {
-		if err := j.checkBackend(); err != nil {
+		if err := j.checkBackend(ctx); err != nil {
 			return err
 		}
 		needs = append(needs, blockdev.Tools(j.graph)...)
@@ -219,6 +221,9 @@ func (j *job) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := j.checkOnDisk(); err != nil {
+		return err
+	}
 	j.key = j.outputKey(intent)
 	if err := j.openFolders(ctx); err != nil {
 		return err
@@ -257,7 +262,7 @@ func (j *job) treeOptions(store string) (rootfs.Options, error) {
 	}
 	o := rootfs.Options{
 		Store: j.store, Elements: j.elements, Hooks: j.hooks, Environment: contractEnvironment(j), Packages: j.o.Packages,
-		Work: j.work, Binary: program, Commands: targetCommandNames(), Covers: covers, ResolvConf: resolv,
+		Work: j.work, Binary: program, Commands: targetCommandNames(), HostCommands: hostCommandNames(), Covers: covers, ResolvConf: resolv,
 		Epoch: j.o.Epoch, MaxAge: j.o.MaxAge, Fresh: j.o.NoLayers, Offline: j.o.Offline,
 		Answers: filepath.Join(store, "answers"), Output: j.ui.Log(), Observe: j.observer(), Logger: j.ui.Logger(),
 	}

@@ -35,16 +35,37 @@ func (j *job) lookForOutputs() error {
 	return nil
 }
 
-// writeOutputs writes every format at the same time, each beside its final name.
+// writeOutputs writes every format at the same time, each beside its final
+// name. Where hooks worked on the disk, the formats of the tree come first: they
+// read the disk while it is mounted.
 func (j *job) writeOutputs(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	j.made = make([]*output, len(j.products))
 	j.files = make([]OutputFile, len(j.products))
-	errs := make([]error, len(j.products))
 	j.undo = append(j.undo, j.abortOutputs)
+	if !j.onDisk {
+		return errors.Join(j.writeProducts(ctx, func(product) bool { return true }), j.gatherManifests())
+	}
+	if err := j.writeProducts(ctx, func(p product) bool { return p.disk == "" }); err != nil {
+		return err
+	}
+	if err := j.gatherManifests(); err != nil {
+		return err
+	}
+	if err := j.commitDisk(ctx); err != nil {
+		return err
+	}
+	return j.writeProducts(ctx, func(p product) bool { return p.disk != "" })
+}
+
+func (j *job) writeProducts(ctx context.Context, wanted func(product) bool) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	errs := make([]error, len(j.products))
 	var wait sync.WaitGroup
 	for i, p := range j.products {
+		if !wanted(p) {
+			continue
+		}
 		wait.Go(func() {
 			if errs[i] = j.writeProduct(ctx, i, p); errs[i] != nil {
 				cancel(errs[i]) // the others need not go on
@@ -90,13 +111,17 @@ func (j *job) publish(ctx context.Context) error {
 		}
 	}
 	j.made = nil
-	return j.publishManifests()
+	if !j.manifests {
+		return nil
+	}
+	_, err := j.folders[j.o.Name].PublishManifests()
+	return err
 }
 
-// publishManifests copies the image's manifests to NAME.d/dib-manifests, under
-// the contract's names, with the two that tell of this run. Those inside the
-// image have fixed names and tell nothing of it.
-func (j *job) publishManifests() error {
+// gatherManifests copies the image's manifests, which become
+// NAME.d/dib-manifests, under the contract's names, with the two that tell of
+// this run. Those inside the image have fixed names and tell nothing of it.
+func (j *job) gatherManifests() error {
 	inside := filepath.Join(j.tree, "etc/dib-manifests")
 	entries, err := os.ReadDir(inside)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -128,8 +153,8 @@ func (j *job) publishManifests() error {
 			return fmt.Errorf("writing manifest %q: %w", name, err)
 		}
 	}
-	_, err = j.folders[j.o.Name].PublishManifests()
-	return err
+	j.manifests = true
+	return nil
 }
 
 // manifestName adds the image's name where the contract has it.

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/file"
 	"github.com/lithify/lithify/convert"
 	"github.com/lithify/lithify/elements"
 	"github.com/lithify/lithify/rootfs"
@@ -112,10 +113,12 @@ func isUsersMistake(err error) bool {
 		configLate *blockdev.NotYetError
 		treeLate   *rootfs.NotYetError
 		formatLate *convert.NotYetError
+		refused    *file.RefusedError
 	)
 	return errors.Is(err, errUsage) || errors.Is(err, errNotYet) ||
 		errors.As(err, &missing) || errors.As(err, &provided) || errors.As(err, &noSystem) || errors.As(err, &collision) ||
-		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &formatLate)
+		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &formatLate) ||
+		errors.As(err, &refused)
 }
 
 // hookExitCode is the hook's own code; one that never ran has none.

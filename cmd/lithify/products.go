@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/convert"
@@ -145,6 +147,11 @@ func (j *job) writeTree(ctx context.Context, out *output, p product) error {
 		return err
 	}
 	o := convert.TreeOptions{Format: j.format, Logger: j.ui.Logger(), Progress: j.progressOf(out, total)}
+	if j.onDisk {
+		for _, m := range j.diskPlan.Mounts {
+			o.Exclude = append(o.Exclude, strings.TrimPrefix(path.Join(m.MountPoint, "lost+found"), "/"))
+		}
+	}
 	if j.o.Epoch != nil {
 		o.Time = *j.o.Epoch
 	}

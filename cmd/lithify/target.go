@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -27,23 +28,27 @@ var targetCommands = map[string]program{
 	"svc-map":             svcMapMain,
 }
 
+// hostCommands are what this binary is for hooks on the build host alone, where
+// it comes before the host's own programs.
+var hostCommands = map[string]program{
+	"sudo": sudoMain,
+}
+
 // targetCommand finds the command of a name.
 func targetCommand(name string) (program, bool) {
-	if p, ok := targetCommands[name]; ok {
-		return p, ok
+	for _, commands := range []map[string]program{targetCommands, hostCommands} {
+		if p, ok := commands[name]; ok {
+			return p, ok
+		}
 	}
 	return grubCommand(name)
 }
 
 // targetCommandNames lists the names to link, sorted.
-func targetCommandNames() []string {
-	var names []string
-	for name := range targetCommands {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func targetCommandNames() []string { return slices.Sorted(maps.Keys(targetCommands)) }
+
+// hostCommandNames lists those to link for hooks on the build host, sorted.
+func hostCommandNames() []string { return slices.Sorted(maps.Keys(hostCommands)) }
 
 // Where commands find their data in a target: the driver's for this phase
 // first, then what an element put where diskimage-builder has it.

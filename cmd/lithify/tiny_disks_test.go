@@ -72,6 +72,8 @@ func TestTinyDiskMistakes(t *testing.T) {
 		broken := w.with(c.config)
 		broken.fails(2, broken.create("web", "raw"), c.want)
 	}
+	xfs := w.with("FS_TYPE=xfs")
+	xfs.fails(2, xfs.create("web", "raw", "--backend", "file"), "xfs", "--backend loop")
 	if left, _ := os.ReadDir(w.out); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}

@@ -73,13 +73,18 @@ func (t *tree) lookup(name string, flags uint64) (int, error) {
 
 // system mounts /proc and /sys where the tree has such folders, and /dev.
 func (t *tree) system() error {
-	if err := t.cover("/proc", mountProc); err != nil {
-		return err
-	}
-	if err := t.cover("/sys", func() (int, error) { return cloneMount("/sys", true) }); err != nil {
+	if err := t.kernel(); err != nil {
 		return err
 	}
 	return t.mountDev()
+}
+
+// kernel mounts /proc and /sys where the tree has such folders.
+func (t *tree) kernel() error {
+	if err := t.cover("/proc", mountProc); err != nil {
+		return err
+	}
+	return t.cover("/sys", func() (int, error) { return cloneMount("/sys", true) })
 }
 
 // cover attaches what makeMount gives on a folder, if the tree has it.

@@ -102,3 +102,32 @@ func identity(path string) (unix.Statx_t, bool) {
 func hasOption(options, name string) bool {
 	return slices.Contains(strings.Split(options, ","), name)
 }
+
+// MountSystem mounts /proc, /sys (read-only) and a small /dev of our own in the
+// tree at dir, where it has these folders: for commands outside the tree that
+// chroot into it. They are made as for a command inside, so nothing that is
+// done to them is done to the host's. They go with the mount that dir is on.
+func MountSystem(dir string) error {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening the tree %q: %w", dir, err)
+	}
+	t := &tree{fd: fd, dev: -1}
+	defer t.close()
+	at, err := t.lookup("/dev", unix.O_DIRECTORY)
+	if missing(err) {
+		return t.kernel()
+	}
+	if err != nil {
+		return fmt.Errorf("looking for /dev in the tree: %w", err)
+	}
+	unix.Close(at)
+	return t.system()
+}
+
+func (t *tree) close() {
+	unix.Close(t.fd)
+	if t.dev >= 0 {
+		unix.Close(t.dev)
+	}
+}

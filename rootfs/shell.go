@@ -1,0 +1,52 @@
+package rootfs
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// shellLibrary is what hooks outside the target find in $_LIB: files that they
+// source for the functions that elements are used to have there.
+//
+//go:embed lib
+var shellLibrary embed.FS
+
+func writeShellLibrary(dir string) error {
+	files, err := fs.Sub(shellLibrary, "lib")
+	if err != nil {
+		return err
+	}
+	entries, err := fs.ReadDir(files, ".")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		text, err := fs.ReadFile(files, e.Name())
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, e.Name()), text, 0o644); err != nil {
+			return fmt.Errorf("writing the shell functions for hooks: %w", err)
+		}
+	}
+	return nil
+}
+
+// shellFunctions are handed to hooks outside that name them, as bash hands on
+// functions that were exported. get_image_element_array prints what
+// `declare -A` takes: a hook does
+//
+//	eval declare -A elements=($(get_image_element_array))
+var shellFunctions = map[string]string{
+	"die": `() { local code=$?; echo "$@" >&2; exit $((code ? code : 1)); }`,
+	"get_image_element_array": `() { local name path
+while IFS=' ' read -r name path; do
+    if [ -n "$name" ]; then printf '[%s]=%q ' "${name%:}" "$path"; fi
+done <<< "${IMAGE_ELEMENT_YAML:-}"; }`,
+}
