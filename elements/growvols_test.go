@@ -56,6 +56,7 @@ func deeds(calls string) string {
 }
 
 func TestGrowvols(t *testing.T) {
+	t.Parallel()
 	const script = "static/usr/local/sbin/growvols"
 	const grown = "growpart /dev/sda 2\npvresize /dev/sda2\n"
 	for _, c := range []struct{ args, want, says string }{
@@ -85,6 +86,7 @@ func TestGrowvols(t *testing.T) {
 }
 
 func TestGrowvolsAddsAPartition(t *testing.T) {
+	t.Parallel()
 	for table, kind := range map[string]string{"gpt": "E6D6D379-F507-44C2-A23C-238F2A3DF928", "dos": "8e"} {
 		w := lvmWorld(t, "sda3", table)
 		w.must(nil, "static/usr/local/sbin/growvols")
@@ -100,6 +102,7 @@ func TestGrowvolsAddsAPartition(t *testing.T) {
 }
 
 func TestGrowvolsRefuses(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ args, groups, says string }{
 		{"/var=80", "vg", "is not VOLUME=AMOUNT"},
 		{"/var=1TB", "vg", "is not VOLUME=AMOUNT"},

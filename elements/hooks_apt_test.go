@@ -14,6 +14,7 @@ import (
 )
 
 func TestAptFiles(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "apt-conf", "apt-sources", "apt-preferences")
 	w.write(map[string]string{"etc/apt/apt.conf": "old", "etc/apt/sources.list.d/default.list": "deb x", "etc/apt/sources.list.d/keep.txt": "y"})
 	for _, hook := range []string{"00-apt-conf", "00-apt-sources", "00-apt-preferences"} {
@@ -43,6 +44,7 @@ func TestAptFiles(t *testing.T) {
 
 // The cache key of apt-sources asks about what can be asked, and repeats the rest.
 func TestAptSourcesCacheKey(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	e, _, err := Library{Builtin()}.load("apt-sources")
 	if err != nil {
@@ -80,6 +82,7 @@ Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg
 `
 
 func TestUbuntuMirror(t *testing.T) {
+	t.Parallel()
 	const hook, signed = "pre-install.d/00-apt-ubuntu-mirror", "Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n\n"
 	stanza := func(uri, suite, components string) string {
 		return "Types: deb\nURIs: " + uri + "\nSuites: " + suite + "\nComponents: " + components + "\n" + signed
@@ -146,6 +149,7 @@ func sumLine(t *testing.T, file string) string {
 }
 
 func TestUbuntuCloudImage(t *testing.T) {
+	t.Parallel()
 	dir, hooks := cloudServer(t)
 	need(t, "unsquashfs")
 	for _, argv := range [][]string{
@@ -204,6 +208,7 @@ func TestUbuntuCloudImage(t *testing.T) {
 }
 
 func TestUbuntuMinimalSources(t *testing.T) {
+	t.Parallel()
 	l := Library{Builtin()}
 	els, err := l.Resolve("ubuntu-minimal")
 	if err != nil {
@@ -240,6 +245,7 @@ func TestUbuntuMinimalSources(t *testing.T) {
 }
 
 func TestCacheURL(t *testing.T) {
+	t.Parallel()
 	need(t, "curl")
 	dir := t.TempDir()
 	script := dir + "/bin/cache-url"

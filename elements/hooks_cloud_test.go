@@ -9,6 +9,7 @@ import (
 )
 
 func TestCloudInitDatasources(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "cloud-init-datasources")
 	const hook, file = "install.d/05-set-cloud-init-sources", "etc/cloud/cloud.cfg.d/91-dib-cloud-init-datasources.cfg"
 	for _, c := range []struct{ given, want string }{
@@ -29,6 +30,7 @@ func TestCloudInitDatasources(t *testing.T) {
 }
 
 func TestCloudInitServices(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ units, want string }{
 		{"cloud-init-local cloud-init cloud-config cloud-final", "cloud-init-local.service cloud-init.service cloud-config.service cloud-final.service"},
 		{"cloud-init-main cloud-init-local cloud-init-network cloud-config cloud-final",
@@ -58,6 +60,7 @@ func TestCloudInitServices(t *testing.T) {
 }
 
 func TestCloudInitModules(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "cloud-init-disable-resizefs", "cloud-init-nocloud", "cloud-init-growpart")
 	const before = "cloud_init_modules:\n - migrator\n - growpart\n - resizefs\n - set_hostname\ngrowpart:\n  mode: auto\n"
 	w.write(map[string]string{"etc/cloud/cloud.cfg": before})
@@ -85,6 +88,7 @@ func TestCloudInitModules(t *testing.T) {
 }
 
 func TestDynamicLogin(t *testing.T) {
+	t.Parallel()
 	const hash = "$6$salt$verysecret/hash."
 	for _, c := range []struct{ line, key, called string }{
 		{"ro quiet", "", ""},
@@ -114,6 +118,7 @@ func TestDynamicLogin(t *testing.T) {
 }
 
 func TestLocalConfig(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "local-config")
 	proxies := []string{"DIB_LOCAL_CONFIG_HTTP_PROXY=http://p:3128", "DIB_LOCAL_CONFIG_HTTPS_PROXY=", "DIB_LOCAL_CONFIG_NO_PROXY=localhost, .example.org,10.0.0.1",
 		"DIB_LOCAL_CONFIG_USERNAME=root"}
@@ -135,6 +140,7 @@ func TestLocalConfig(t *testing.T) {
 }
 
 func TestSysctl(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "sysctl")
 	const set, write = "bin/sysctl-set-value", "bin/sysctl-write-value"
 	w.must(nil, set, "vm.swappiness", "10", "less")
@@ -153,6 +159,7 @@ func TestSysctl(t *testing.T) {
 // Elements that need something from the user say so when the environment is
 // sourced, before anything runs.
 func TestEnvironmentsRefuse(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		element, file, complaint string
 		env                      []string
@@ -176,6 +183,7 @@ func TestEnvironmentsRefuse(t *testing.T) {
 }
 
 func TestDebianCloudPackages(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ init, helper, called string }{
 		{"systemd-sysv", "", ""},
 		{"systemd-sysv", "ifupdown2", "install-packages systemd-sysv ifupdown2\n"},
@@ -192,6 +200,7 @@ func TestDebianCloudPackages(t *testing.T) {
 }
 
 func TestUbuntuMirrorDefaults(t *testing.T) {
+	t.Parallel()
 	text := string(builtinFiles(t)["ubuntu-common"]["environment.d/10-ubuntu-common"])
 	for _, c := range []struct{ env, mirror, given string }{
 		{"ARCH=amd64", "http://archive.ubuntu.com/ubuntu", "no"},
@@ -208,6 +217,7 @@ func TestUbuntuMirrorDefaults(t *testing.T) {
 
 // The mirrors of the CI are taken where its file is, unless the user has others.
 func TestOpenstackCIMirrors(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "openstack-ci-mirrors")
 	const script = "set -eu; source /tmp/in_target.d/environment.d/05-openstack-ci-mirrors; " +
 		"echo \"${DIB_DEBIAN_DISTRIBUTION_MIRROR:-} ${DIB_UBUNTU_DISTRIBUTION_MIRROR:-} ${DIB_PYPI_MIRROR_URL:-}\""

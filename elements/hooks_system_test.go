@@ -7,6 +7,7 @@ import (
 )
 
 func TestPyPIMirrors(t *testing.T) {
+	t.Parallel()
 	const pip, distutils = "root/.config/pip/pip.conf", "root/.pydistutils.cfg"
 	set := func(mirrors, noPyPI, retries string) []string {
 		return []string{"DIB_PYPI_MIRRORS=" + mirrors, "DIB_NO_PYPI_PIP=" + noPyPI, "DIB_PIP_RETRIES=" + retries}
@@ -45,6 +46,7 @@ func TestPyPIMirrors(t *testing.T) {
 }
 
 func TestDibPython(t *testing.T) {
+	t.Parallel()
 	need(t, "python3")
 	w := newWorld(t, "dib-python")
 	w.must([]string{"DIB_PYTHON=python3"}, "pre-install.d/01-dib-python")
@@ -67,6 +69,7 @@ func TestDibPython(t *testing.T) {
 const grubKernels = "boot/vmlinuz-6.1.0-9-amd64 boot/initrd.img-6.1.0-9-amd64 boot/vmlinuz-6.1.0-10-amd64 boot/initrd.img-6.1.0-10-amd64 boot/config-6.1.0-9-amd64 boot/initrd.img-6.1.0-10-amd64.old"
 
 func TestSelectBootKernelInitrd(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ distro, files, env, want string }{
 		{"debian", grubKernels, "", "vmlinuz-6.1.0-10-amd64:initrd.img-6.1.0-10-amd64"},
 		{"ubuntu", "boot/vmlinuz-6.8.0-9-generic boot/initrd.img-6.8.0-9-generic boot/vmlinuz-6.9.0-1-kvm boot/initrd.img-6.9.0-1-kvm", "",
@@ -99,6 +102,7 @@ func TestSelectBootKernelInitrd(t *testing.T) {
 }
 
 func TestCleanupKernelInitrd(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "select-boot-kernel-initrd", "cleanup-kernel-initrd")
 	for _, file := range strings.Fields(grubKernels) {
 		w.write(map[string]string{file: file})
@@ -125,6 +129,7 @@ func TestCleanupKernelInitrd(t *testing.T) {
 }
 
 func TestManifestsAndServices(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "element-manifest", "journal-to-console", "dkms", "growvols")
 	w.stub("", "systemctl")
 	w.must([]string{"IMAGE_ELEMENT=vm base  debian", "DIB_ELEMENT_MANIFEST_PATH=/etc/m/list"}, "finalise.d/97-element-manifest")
@@ -149,6 +154,7 @@ func TestManifestsAndServices(t *testing.T) {
 }
 
 func TestUbuntuPrivacy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "ubuntu-common")
 	w.write(map[string]string{"etc/sysctl.d/10-ipv6-privacy.conf": "# x\nnet.ipv6.conf.all.use_tempaddr = 2\nnet.ipv6.conf.default.use_tempaddr=2\n"})
 	w.must(nil, "install.d/80-disable-rfc3041")
@@ -157,6 +163,7 @@ func TestUbuntuPrivacy(t *testing.T) {
 
 // simple-init runs the hooks of the chosen type and no others.
 func TestSimpleInit(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		env         map[string]string
 		hooks, call string
@@ -213,6 +220,7 @@ func TestSimpleInit(t *testing.T) {
 }
 
 func TestBaremetal(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "select-boot-kernel-initrd", "baremetal")
 	for _, file := range strings.Fields(grubKernels) {
 		w.write(map[string]string{file: file})
@@ -232,6 +240,7 @@ func TestBaremetal(t *testing.T) {
 // TestManyElementsTogether plans an image of every element that Debian can have
 // at once: names, environments and package lists agree.
 func TestManyElementsTogether(t *testing.T) {
+	t.Parallel()
 	names := []string{"debian", "vm", "block-device-efi"}
 	l := Library{Builtin()}
 	for _, name := range l.Names() {
