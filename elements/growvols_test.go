@@ -65,6 +65,8 @@ func TestGrowvols(t *testing.T) {
 		{"fs_var=40MiB data=41MB", grown + "lvextend --extents +10 /dev/vg/var\nresize2fs /dev/vg/var\nlvextend --extents +9 /dev/vg/data\n" +
 			"lvextend --extents +81 /dev/vg/root\nxfs_growfs /", "/dev/vg/data is not mounted"},
 		{"/var=1GiB --device=/dev/sda /=10%", grown + "lvextend --extents +100 /dev/vg/var\nresize2fs /dev/vg/var", "only 419430400 bytes are left"},
+		// Percentages are of all new space, not of what is left.
+		{"/var=50% data=50%", grown + "lvextend --extents +50 /dev/vg/var\nresize2fs /dev/vg/var\nlvextend --extents +50 /dev/vg/data", "not mounted"},
 		{"/var=100%", grown + "lvextend --extents +100 /dev/vg/var\nresize2fs /dev/vg/var", ""},
 	} {
 		w := lvmWorld(t, "sda2", "gpt")
