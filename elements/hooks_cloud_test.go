@@ -212,6 +212,12 @@ func TestUbuntuMirrorDefaults(t *testing.T) {
 		if err != nil || env["DIB_DISTRIBUTION_MIRROR"] != c.mirror || env["DIB_UBUNTU_MIRROR_GIVEN"] != c.given || env["DISTRO_NAME"] != "ubuntu" {
 			t.Errorf("%s: %v, %s\n%v", c.env, err, trace, env)
 		}
+		// Sourced once more, as some do for every phase: no other answer.
+		again, _, err := source(t, []string{"PATH=/usr/bin:/bin", "ARCH=" + env["ARCH"], "DIB_DISTRIBUTION_MIRROR=" + env["DIB_DISTRIBUTION_MIRROR"],
+			"DIB_UBUNTU_MIRROR_GIVEN=" + env["DIB_UBUNTU_MIRROR_GIVEN"]}, map[string]string{"10": text})
+		if err != nil || again["DIB_UBUNTU_MIRROR_GIVEN"] != c.given {
+			t.Errorf("%s: the second time %q", c.env, again["DIB_UBUNTU_MIRROR_GIVEN"])
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func builtinFiles(t *testing.T) map[string]map[string][]byte {
 // given are variables that the driver sets, or that hooks of every element may
 // read: an element's README need not tell of them.
 var given = strings.Fields(`DIB_DEBUG_TRACE DIB_OFFLINE DIB_IMAGE_CACHE DIB_RELEASE DIB_INIT_SYSTEM DIB_MANIFEST_IMAGE_DIR
-	DIB_DEFAULT_INSTALLTYPE DIB_ROOT_LABEL DIB_BOOT_LABEL DIB_ROOT_FSTYPE DIB_MOUNTPOINTS DIB_DISTRIBUTION_MIRROR DIB_PYTHON DIB_BLOCK_DEVICE DIB_EXTLINUX`)
+	DIB_DEFAULT_INSTALLTYPE DIB_ROOT_LABEL DIB_BOOT_LABEL DIB_ROOT_FSTYPE DIB_MOUNTPOINTS DIB_DISTRIBUTION_MIRROR DIB_PYTHON DIB_BLOCK_DEVICE DIB_EXTLINUX DIB_UBUNTU_MIRROR_GIVEN`)
 
 var (
 	// A variable with a default: who reads it so owns it.
