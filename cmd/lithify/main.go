@@ -62,11 +62,13 @@ func programNamed(name string) (program, bool) {
 	switch name {
 	case "disk-image-create":
 		return createMain, true
+	case "diskimage-builder":
+		return imageBuilderMain, true
 	case "dib-lint":
 		return lintMain, true
 	case "element-info":
 		return elementInfoMain, true
-	case "ramdisk-image-create", "diskimage-builder", "dib-block-device":
+	case "ramdisk-image-create", "dib-block-device":
 		return laterMain(name), true
 	}
 	return targetCommand(name)
