@@ -135,7 +135,7 @@ func (vm *VM) args(disk string) []string {
 	o := vm.options
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-machine", o.Machine + ",graphics=off",
-		"-accel", o.Accel, "-cpu", "max", "-smp", fmt.Sprint(o.CPUs), "-m", fmt.Sprint(o.Memory),
+		"-accel", o.Accel, "-cpu", o.Firmware.cpu(), "-smp", fmt.Sprint(o.CPUs), "-m", fmt.Sprint(o.Memory),
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-netdev", fmt.Sprintf("user,id=net,hostfwd=tcp:127.0.0.1:%d-:22", vm.port),
 		"-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
