@@ -35,9 +35,12 @@ type Options struct {
 	// target has no program of the name; HostCommands those for hooks outside
 	// alone, before all other programs.
 	LastCommands, HostCommands []string
-	Covers                     []Cover
-	ResolvConf                 []byte // what /etc/resolv.conf says while steps run
-	Directory                  string // where hooks outside the target run; the caller's own when empty
+	// CommandVariables are, by command, patterns of the variables that it reads:
+	// a hook that can reach the command receives them, keyed.
+	CommandVariables map[string][]string
+	Covers           []Cover
+	ResolvConf       []byte // what /etc/resolv.conf says while steps run
+	Directory        string // where hooks outside the target run; the caller's own when empty
 
 	Epoch       *time.Time    // no file made by a step is younger than this
 	MaxAge      time.Duration // how long steps that cannot ask the network are reused; zero means a day
@@ -131,7 +134,7 @@ func New(ctx context.Context, o Options) (*Builder, error) {
 	if err := b.adopt(ctx, o.Hooks); err != nil {
 		return nil, err
 	}
-	answers, err := b.ask(ctx)
+	answers, err := b.ask(ctx, "")
 	b.answers = answers
 	return b, err
 }
@@ -223,7 +226,9 @@ func (b *Builder) first() Key {
 		in.add("fresh", []byte(b.nonce))
 	}
 	for name, sum := range b.answers {
-		in["answer "+name] = sum
+		if answersFor(name) == "" {
+			in["answer "+name] = sum
+		}
 	}
 	return in.key("")
 }

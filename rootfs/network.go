@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,19 +15,36 @@ import (
 	"github.com/lithify/lithify/rootfs/runner"
 )
 
-// cacheKeys is the folder of hooks that print what only the network knows.
+// cacheKeys is the folder of hooks that print what only the network knows. One
+// at cache-key.d/PHASE.d/NAME answers for the hook PHASE.d/NAME: the step of that
+// hook, and with it those above, is made anew when the answer changes. It sees
+// what that hook sees, and is run offline too, with DIB_OFFLINE set. Any other
+// answers for the whole tree.
 const cacheKeys = "cache-key.d"
 
+// answersFor is the path of the hook that a file of cache-key.d answers for; ""
+// when that is the whole tree.
+func answersFor(file string) string {
+	if of := strings.TrimPrefix(file, cacheKeys+"/"); strings.Contains(of, "/") {
+		return of
+	}
+	return ""
+}
+
 // ask runs the cache-key.d hooks side by side and gives a digest of each one's
-// answer. Offline the last answers serve.
-func (b *Builder) ask(ctx context.Context) (inputs, error) {
+// answer. With a phase only those are asked that answer for the whole tree or
+// for a hook of that phase.
+func (b *Builder) ask(ctx context.Context, phase elements.Phase) (inputs, error) {
 	type result struct {
 		name, sum string
 		err       error
 	}
 	var hooks []elements.File
 	for _, f := range b.o.Hooks.Files() {
-		if under(f.Path, cacheKeys) && elements.Eligible(filepath.Base(f.Path), f.Mode, nil) {
+		if !under(f.Path, cacheKeys) || !elements.Eligible(filepath.Base(f.Path), f.Mode, nil) {
+			continue
+		}
+		if of := answersFor(f.Path); of == "" || phase == "" || under(of, phase.Dir()) {
 			hooks = append(hooks, f)
 		}
 	}
@@ -48,7 +66,11 @@ func (b *Builder) ask(ctx context.Context) (inputs, error) {
 	return answers, errors.Join(errs...)
 }
 
+// askOne gives the answer of a cache-key.d hook; offline the last one.
 func (b *Builder) askOne(ctx context.Context, f elements.File) ([]byte, error) {
+	if of := answersFor(f.Path); of != "" {
+		return b.askForHook(ctx, f, of)
+	}
 	text, err := b.o.Hooks.Open(f.Path)
 	if err != nil {
 		return nil, err
@@ -64,15 +86,37 @@ func (b *Builder) askOne(ctx context.Context, f elements.File) ([]byte, error) {
 		}
 		return answer, nil
 	}
+	answer, err := b.runCacheKey(ctx, f, elements.ExtraData, n, env)
+	if err != nil {
+		return nil, err
+	}
+	return answer, keep(kept, answer)
+}
+
+// askForHook asks on behalf of one hook, whose path in the tree is of.
+func (b *Builder) askForHook(ctx context.Context, f elements.File, of string) ([]byte, error) {
+	phase := elements.Phase(strings.TrimSuffix(path.Dir(of), ".d"))
+	v, err := newView(b.o.Hooks, phase, b.env["DIB_HOOKS_VIEW"] == "full")
+	if err != nil {
+		return nil, err
+	}
+	if v.hooks[of] == "" {
+		return nil, fmt.Errorf("%q of element %q answers for the hook %q, which is not there", f.Path, f.Element, of)
+	}
+	env, _ := b.environment(phase).visible(v.names, true, b.passTo(v, of))
+	return b.runCacheKey(ctx, f, phase, v.names, env)
+}
+
+func (b *Builder) runCacheKey(ctx context.Context, f elements.File, phase elements.Phase, n names, env Environment) ([]byte, error) {
 	var out, complaint bytes.Buffer
 	w := &bench{run: &run{Builder: b}}
-	err = runner.Run(ctx, runner.Command{Args: []string{filepath.Join(b.dirs.hooks(), f.Path)},
-		Env: w.outsideEnvironment(elements.ExtraData, n, env).list(), Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
+	err := runner.Run(ctx, runner.Command{Args: []string{filepath.Join(b.dirs.hooks(), f.Path)},
+		Env: w.outsideEnvironment(phase, n, env).list(), Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
 	if err != nil {
 		return nil, fmt.Errorf("asking what the network has (%q of element %q; --offline uses the last answer): %w: %s",
 			f.Path, f.Element, err, bytes.TrimSpace(complaint.Bytes()))
 	}
-	return out.Bytes(), keep(kept, out.Bytes())
+	return out.Bytes(), nil
 }
 
 // keep writes an answer beside its name and renames it: concurrent builds write
@@ -110,8 +154,8 @@ func (b *Builder) source(ctx context.Context) (Environment, error) {
 		return env, nil
 	}
 	var out, complaint bytes.Buffer
-	path := b.dirs.outsidePath(given["PATH"])
-	env := given.with(Environment{"PATH": path, "LC_ALL": "C"})
+	found := b.dirs.outsidePath(given["PATH"])
+	env := given.with(Environment{"PATH": found, "LC_ALL": "C"})
 	// The script writes to descriptor 3; what the files print goes the way of complaints.
 	args := append([]string{"bash", "-c", `exec "$@" 3>&1 >&2`, "source"}, elements.SourceScript(b.dirs.hooks(), files)...)
 	err := runner.Run(ctx, runner.Command{Args: args, Env: env.list(), Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
@@ -126,7 +170,7 @@ func (b *Builder) source(ctx context.Context) (Environment, error) {
 	for _, shell := range []string{"_", "SHLVL", "OLDPWD", "PWD", "BASHOPTS", "SHELLOPTS"} {
 		delete(result, shell)
 	}
-	result.relatePath(path)
+	result.relatePath(found)
 	return result, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
+	"path"
 	"regexp"
 	"strings"
 	"time"
@@ -100,7 +101,7 @@ func (b *Builder) planPhase(phase elements.Phase) ([]step, error) {
 
 func (b *Builder) planHook(v *view, h elements.Hook) (step, error) {
 	outside := h.Phase.Outside()
-	env, keyed := b.environment(h.Phase).visible(v.names, outside, b.pass())
+	env, keyed := b.environment(h.Phase).visible(v.names, outside, b.passTo(v, h.Path))
 	data, err := b.data(h.Phase)
 	if err != nil {
 		return step{}, err
@@ -111,6 +112,9 @@ func (b *Builder) planHook(v *view, h elements.Hook) (step, error) {
 		"environment": digestMap(keyed),
 	}
 	in.add("name", []byte(h.Path))
+	if answer, ok := b.answers[path.Join(cacheKeys, h.Path)]; ok {
+		in["answer"] = answer
+	}
 	for _, d := range data {
 		if v.uses(h.Path, d.command) {
 			in.add("data of "+d.command, d.bytes)
@@ -140,6 +144,17 @@ func (b *Builder) age(element string) time.Duration {
 
 func (b *Builder) pass() []string {
 	return append(strings.Fields(strings.ReplaceAll(b.env["DIB_ENV_PASS"], ",", " ")), defaultPass...)
+}
+
+// passTo is pass with what the commands read that a hook can reach.
+func (b *Builder) passTo(v *view, hook string) []string {
+	patterns := b.pass()
+	for _, command := range sortedKeys(b.o.CommandVariables) {
+		if v.uses(hook, command) {
+			patterns = append(patterns, b.o.CommandVariables[command]...)
+		}
+	}
+	return patterns
 }
 
 // environment is what hooks of a phase find besides their own run's paths.

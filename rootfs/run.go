@@ -284,11 +284,11 @@ func (r *run) endPhase(ctx context.Context, phase elements.Phase) error {
 		return nil
 	}
 	if !r.unkept && !r.o.Offline && len(r.answers) > 0 && readsNetwork(phase) {
-		now, err := r.ask(ctx)
+		now, err := r.ask(ctx, phase)
 		if err != nil {
 			return err
 		}
-		if !maps.Equal(now, r.answers) {
+		if changed(r.answers, now) {
 			r.o.Logger.Warn("the archive changed while the phase ran: its layers are not kept", "phase", string(phase))
 			r.unkept = true
 		}
@@ -299,6 +299,16 @@ func (r *run) endPhase(ctx context.Context, phase elements.Phase) error {
 		}
 	}
 	return r.seal(ctx)
+}
+
+// changed compares what was asked again with what was answered before.
+func changed(before, now inputs) bool {
+	for name, sum := range now {
+		if before[name] != sum {
+			return true
+		}
+	}
+	return false
 }
 
 func readsNetwork(p elements.Phase) bool { return p != driver && p != elements.Cleanup }

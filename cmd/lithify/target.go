@@ -19,6 +19,7 @@ import (
 // the binary in a folder that is first in PATH.
 var targetCommands = map[string]program{
 	"apt-suite-digest":    aptSuiteDigestMain,
+	"cache-url":           cacheURLMain,
 	"dib-init-system":     initSystemMain,
 	"dib-run-parts":       runPartsMain,
 	"package-installs":    legacyInstallsMain,
@@ -31,7 +32,8 @@ var targetCommands = map[string]program{
 // hostCommands are what this binary is for hooks on the build host alone, where
 // it comes before the host's own programs.
 var hostCommands = map[string]program{
-	"sudo": sudoMain,
+	"source-repositories": sourceRepositoriesMain,
+	"sudo":                sudoMain,
 }
 
 // targetCommand finds the command of a name.
@@ -46,6 +48,10 @@ func targetCommand(name string) (program, bool) {
 
 // targetCommandNames lists the names to link, sorted.
 func targetCommandNames() []string { return slices.Sorted(maps.Keys(targetCommands)) }
+
+// commandVariables are the variables that commands read without their names
+// being anywhere in an element, as patterns.
+var commandVariables = map[string][]string{"source-repositories": sourceVariables}
 
 // hostCommandNames lists those to link for hooks on the build host, sorted.
 func hostCommandNames() []string { return slices.Sorted(maps.Keys(hostCommands)) }
