@@ -50,14 +50,18 @@ func parseSudo(args []string) (c sudoRequest, err error) {
 	validate := flags.BoolP("validate", "v", false, "ask for the password now")
 	reset := flags.BoolP("reset-timestamp", "k", false, "ask for the password again")
 	remove := flags.BoolP("remove-timestamp", "K", false, "forget the password")
-	if err := flags.Parse(args); err != nil {
-		return c, err
+	for more := true; more; { // options and assignments in any order, until -- or the command
+		if err := flags.Parse(args); err != nil {
+			return c, err
+		}
+		args, more = flags.Args(), false
+		for flags.ArgsLenAtDash() != 0 && len(args) > 0 && assignment.MatchString(args[0]) {
+			c.variables, args = append(c.variables, args[0]), args[1:]
+			more = len(args) > 0 && strings.HasPrefix(args[0], "-")
+		}
 	}
 	c.auth = *validate || *reset || *remove
-	c.command = flags.Args()
-	for len(c.command) > 0 && assignment.MatchString(c.command[0]) {
-		c.variables, c.command = append(c.variables, c.command[0]), c.command[1:]
-	}
+	c.command = args
 	if len(c.command) == 0 && !(c.list || c.auth || c.login || c.shell) {
 		return c, errors.New("a command is needed")
 	}

@@ -16,9 +16,10 @@ func TestSudo(t *testing.T) {
 	}{
 		{[]string{"echo", "-n", "x"}, "x", 0},
 		{[]string{"-E", "printenv", "KEPT"}, "yes\n", 0},
-		{[]string{"-EHn", "-u", "root", "A=b c", "--", "echo", "no assignment after the dashes"}, "", 127},
+		{[]string{"A=b c", "-E", "B=d", "-n", "--", "sh", "-c", "echo $A $B"}, "b c d\n", 0},
+		{[]string{"A=b", "--", "A=c", "echo"}, "", 127},
 		{[]string{"-EHn", "-u", "root", "A=b c", "printenv", "A"}, "b c\n", 0},
-		{[]string{"-E", "-H", "-n", "-u", "root", "--", "A=b", "printenv", "A"}, "b\n", 0},
+		{[]string{"-E", "-H", "-n", "-u", "root", "--", "printenv", "HOME"}, "/root\n", 0},
 		{[]string{"--preserve-env=X,Y", "--user=root", "printenv", "USER"}, "root\n", 0},
 		{[]string{"-H", "printenv", "HOME"}, "/root\n", 0},
 		{[]string{"printenv", "HOME"}, "/home/me\n", 0},
