@@ -19,6 +19,7 @@ import (
 type Options struct {
 	WorkDir  string       // an existing folder of the build's own; mounts are made below it
 	ImageDir string       // of raw images that name no folder; "": WorkDir
+	MountDir string       // an existing folder where the file systems are mounted; "": one below WorkDir
 	Workers  int          // files copied at once; 0: two for each processor
 	Logger   *slog.Logger // nil: silent
 }
@@ -126,7 +127,14 @@ func (d *disk) folders() error {
 	remove := func(path string) func() error { return func() error { return os.Remove(path) } }
 	d.work = work
 	d.undo.push(remove(work))
-	for _, name := range []string{"dev", "mnt", "top"} {
+	d.dir = d.o.MountDir
+	folders := []string{"dev", "mnt", "top"}
+	if d.dir != "" {
+		folders = []string{"dev", "top"}
+	} else {
+		d.dir = filepath.Join(work, "mnt")
+	}
+	for _, name := range folders {
 		path := filepath.Join(work, name)
 		if err := os.Mkdir(path, 0o755); err != nil {
 			return err
@@ -137,13 +145,11 @@ func (d *disk) folders() error {
 		return err
 	}
 	d.undo.push(remove(d.profile))
-	for _, name := range []string{"top", "mnt"} {
-		path := filepath.Join(work, name)
+	for _, path := range []string{filepath.Join(work, "top"), d.dir} {
 		if err := private(path); err != nil {
 			return err
 		}
 		d.undo.push(func() error { return unmount(path) })
-		d.dir = path
 	}
 	return nil
 }

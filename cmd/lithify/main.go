@@ -64,11 +64,13 @@ func programNamed(name string) (program, bool) {
 		return createMain, true
 	case "diskimage-builder":
 		return imageBuilderMain, true
+	case "dib-block-device":
+		return blockDeviceMain, true
 	case "dib-lint":
 		return lintMain, true
 	case "element-info":
 		return elementInfoMain, true
-	case "ramdisk-image-create", "dib-block-device":
+	case "ramdisk-image-create":
 		return laterMain(name), true
 	}
 	return targetCommand(name)
