@@ -35,6 +35,9 @@ type diskWriter func(ctx context.Context, dst *os.File, src Source, o Options) e
 // A treeWriter writes what is at root into dst, open for writing and empty.
 type treeWriter func(ctx context.Context, dst *os.File, root string, o TreeOptions) error
 
+// HasOptions says whether --qemu-img-options may say something about the format.
+func (f Format) HasOptions() bool { return len(f.options) > 0 }
+
 // formats is the one list of what there is, in the order in which help shows it.
 var formats = []Format{
 	{Name: "raw", Extension: "raw", NeedsDisk: true, disk: Raw},

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,7 +25,10 @@ type bootImage struct {
 	env      []string
 	config   string   // DIB_BLOCK_DEVICE_CONFIG; "" means the element's
 	more     []string // outputs of further disks
-	boots    []bootRow
+	// newerTools makes its file systems with the next release's programs, which
+	// know features that bookworm's boot loader and kernel do not.
+	newerTools bool
+	boots      []bootRow
 }
 
 // bootRow is one start of an image.
@@ -46,15 +51,14 @@ var efiMounts = []boottest.Mount{{Point: "/boot/efi", Type: "vfat"}}
 // /boot apart; trixie.
 var bootImages = []bootImage{
 	{
-		// TestDebian has the reboot: emulated EFI hung in one of two.
 		name: "efi", elements: []string{"block-device-efi"},
 		boots: []bootRow{
-			{"uefi", boottest.Expect{Firmware: boottest.UEFI, Mounts: efiMounts, Size: bigDisk, Release: "bookworm", GrubOnly: true}},
-			{"bios", boottest.Expect{Firmware: boottest.BIOS, Mounts: efiMounts, Size: bigDisk, GrubOnly: true}},
+			{"uefi", boottest.Expect{Firmware: boottest.UEFI, Mounts: efiMounts, Size: bigDisk, Release: "bookworm", OldInitrd: true}},
+			{"bios", boottest.Expect{Firmware: boottest.BIOS, Mounts: efiMounts, Size: bigDisk, KeepsBoot: true}},
 		},
 	},
 	{
-		name: "gpt", elements: []string{"block-device-gpt"}, config: severalConfig, more: []string{"datadisk"},
+		name: "gpt", elements: []string{"block-device-gpt"}, config: severalConfig, more: []string{"datadisk"}, newerTools: true,
 		boots: []bootRow{{"bios", boottest.Expect{GrubOnly: true, Swap: 1, Mounts: []boottest.Mount{
 			{Point: "/var", Type: "xfs"}, {Point: "/home", Type: "btrfs"}, {Point: "/srv", Type: "ext4", Disk: "/dev/vdb"}}}}},
 	},
@@ -174,6 +178,9 @@ func (i bootImage) test(t *testing.T, b debianBuild, key ssh.Signer) {
 	if i.config != "" {
 		b.env = append(b.env, "DIB_BLOCK_DEVICE_CONFIG="+i.config)
 	}
+	if i.newerTools {
+		b.env = append(b.env, "PATH="+newerTools(t)+":/usr/local/bin:/usr/bin:/bin")
+	}
 	log, err := b.run(slices.Concat([]string{"-o", i.name}, bootWords, i.elements)...)
 	if err != nil {
 		t.Fatalf("building: %v\n%s", err, tail(log))
@@ -196,7 +203,8 @@ func endOf(log string, n int) string {
 func (r bootRow) boot(t *testing.T, b debianBuild, i bootImage, key ssh.Signer) {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
 	defer cancel()
-	o := boottest.Options{Image: b.path(i.name + ".raw"), Size: r.expect.Size, Firmware: r.expect.Firmware, Sector: r.expect.Sector}
+	o := boottest.Options{Image: b.path(i.name + ".raw"), Size: r.expect.Size, Firmware: r.expect.Firmware, Sector: r.expect.Sector,
+		Restarts: r.expect.Firmware == boottest.UEFI}
 	for _, node := range i.more {
 		o.ExtraDisks = append(o.ExtraDisks, boottest.Disk{Image: b.path(i.name + "-" + node + ".raw"), Format: "raw"})
 	}
@@ -211,4 +219,25 @@ func (r bootRow) boot(t *testing.T, b debianBuild, i bootImage, key ssh.Signer) 
 	if err := boottest.CheckDebian(ctx, vm, e); err != nil {
 		t.Errorf("%v\n%s", err, tail(vm.Log()))
 	}
+}
+
+// newerTools gives a folder with trixie's programs that make file systems, which
+// run with trixie's own libraries.
+func newerTools(t *testing.T) string {
+	t.Helper()
+	root, bin := filepath.Join(scratch(t), "trixie"), t.TempDir()
+	out, err := exec.Command("mmdebstrap", "--variant=extract", "--include=e2fsprogs,xfsprogs,btrfs-progs", "trixie", root,
+		"http://deb.debian.org/debian").CombinedOutput()
+	if err != nil {
+		t.Fatalf("unpacking trixie's tools: %v\n%s", err, out)
+	}
+	for _, name := range []string{"mke2fs", "debugfs", "mkfs.xfs", "mkfs.btrfs"} {
+		script := fmt.Sprintf("#!/bin/sh\nexec %[1]s/usr/lib64/ld-linux-x86-64.so.2 --library-path %[1]s/usr/lib/x86_64-linux-gnu %[1]s/usr/sbin/%[2]s \"$@\"\n", root, name)
+		must(t, os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755))
+	}
+	version, err := exec.Command(filepath.Join(bin, "mkfs.xfs"), "-V").CombinedOutput()
+	if err != nil || !strings.Contains(string(version), " 6.1") || strings.Contains(string(version), " 6.1.") {
+		t.Fatalf("mkfs.xfs is %q (%v), no newer than this host's", version, err)
+	}
+	return bin
 }

@@ -14,12 +14,12 @@ var reach = map[string][]string{
 	"cmd/lithify":             {"*"},
 	"oci":                     {"rootfs", "rootfs/runner", "elements"},
 	"rootfs":                  {"rootfs/runner", "elements"},
-	"blockdev":                {"blockdev/fat"},
-	"blockdev/loop":           {"blockdev", "blockdev/fat"},
-	"blockdev/file":           {"blockdev", "blockdev/fat"},
-	"blockdev/boot":           {"blockdev", "blockdev/fat"},
+	"blockdev":                {"blockdev/btrfs", "blockdev/fat"},
+	"blockdev/loop":           {"blockdev", "blockdev/btrfs", "blockdev/fat"},
+	"blockdev/file":           {"blockdev", "blockdev/btrfs", "blockdev/fat"},
+	"blockdev/boot":           {"blockdev", "blockdev/btrfs", "blockdev/fat"},
 	"blockdev/boot/boottest":  {},
-	"blockdev/blockdevtest":   {"blockdev", "blockdev/fat"},
+	"blockdev/blockdevtest":   {"blockdev", "blockdev/btrfs", "blockdev/fat"},
 	"contrib/bench.d/convert": {"convert"},
 }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lithify/lithify/convert"
 	"github.com/lithify/lithify/elements"
 )
 
@@ -246,6 +247,13 @@ func checkFormats(o *Options) error {
 	}
 	if !docker && o.DockerTarget != "" {
 		o.warnf("a docker target has no effect without -t docker")
+	}
+	takesOptions := slices.ContainsFunc(o.Formats, func(name string) bool {
+		f, err := convert.Lookup(name)
+		return err == nil && f.HasOptions()
+	})
+	if len(o.QemuImgOptions) > 0 && !takesOptions {
+		o.warnf("--qemu-img-options has no effect: of the formats asked for none has options, as qcow2 has")
 	}
 	return nil
 }

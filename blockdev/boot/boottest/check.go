@@ -209,6 +209,23 @@ func (g *guest) updateInitramfs(ctx context.Context) error {
 	return err
 }
 
+// startAgain ends this boot and begins the next. Where the machine can be started
+// again it is switched off in between: under emulation a warm reboot by EFI at
+// times stops in the kernel's first steps.
+func (g *guest) startAgain(ctx context.Context) error {
+	g.vm.forget()
+	how := "reboot"
+	if g.vm.options.Restarts {
+		how = "poweroff"
+	}
+	// The connection may end before the command's exit code arrives.
+	_, _ = g.sh.Run(ctx, "sudo systemctl "+how, stepLimit)
+	if how == "reboot" {
+		return nil
+	}
+	return g.vm.Restart(ctx, stepLimit)
+}
+
 // reboot restarts the guest and makes sure that it is another boot that answers.
 func (g *guest) reboot(ctx context.Context) error {
 	const id = "cat /proc/sys/kernel/random/boot_id"
@@ -216,9 +233,9 @@ func (g *guest) reboot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.vm.forget()
-	// The connection may end before the command's exit code arrives.
-	_, _ = g.sh.Run(ctx, "sudo systemctl reboot", stepLimit)
+	if err := g.startAgain(ctx); err != nil {
+		return fmt.Errorf("rebooting: %w", err)
+	}
 	if err := g.arrive(ctx); err != nil {
 		return fmt.Errorf("rebooting: %w", err)
 	}

@@ -32,6 +32,7 @@ type Options struct {
 	Accel   string // QEMU's -accel; "" means "tcg,thread=multi". See [ProbeKVM]
 
 	Firmware Firmware // "" means BIOS
+	Restarts bool     // VM.Restart will be called: files are kept until Close
 
 	QEMU string   // "" means qemu-system-x86_64
 	Args []string // handed to QEMU after all others
@@ -46,6 +47,8 @@ type VM struct {
 	console  *console
 	options  Options
 	firmware []string // QEMU's options for it
+	disk     string   // -drive value of the boot disk
+	dir      string   // kept for Restart; "" where it is gone already
 	port     int
 	process  *os.Process
 	exited   chan struct{} // closed after QEMU has gone
@@ -61,23 +64,47 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting a machine: %w", err)
 	}
-	// QEMU holds the overlay open; without a name it is gone with QEMU, however that dies.
-	defer os.RemoveAll(dir)
-	if vm.firmware, err = vm.options.Firmware.install(dir); err != nil {
-		return nil, err
+	if vm.options.Restarts {
+		vm.dir = dir
+	} else {
+		// QEMU holds the overlay open; without a name it is gone with QEMU, however that dies.
+		defer os.RemoveAll(dir)
 	}
-	disk, err := vm.disk(ctx, dir)
+	if vm.firmware, err = vm.options.Firmware.install(dir); err == nil {
+		vm.disk, err = vm.bootDisk(ctx, dir)
+	}
+	if err == nil {
+		err = vm.launchFree(ctx)
+	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, vm.Close())
 	}
+	return vm, nil
+}
+
+// Restart starts the machine again, with its disk and its firmware's variables,
+// once the guest has powered off. Options.Restarts must be set.
+func (vm *VM) Restart(ctx context.Context, limit time.Duration) error {
+	if vm.dir == "" {
+		return errors.New("restarting a machine that was not started with Restarts")
+	}
+	select {
+	case <-vm.exited:
+		return vm.launchFree(ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(limit):
+		return fmt.Errorf("the guest did not power off within %s", limit)
+	}
+}
+
+// launchFree launches QEMU on a port that is really free.
+func (vm *VM) launchFree(ctx context.Context) error {
 	// The port may be taken between our look and QEMU's: another one then.
 	for try := 0; ; try++ {
-		err := vm.launch(ctx, disk)
-		if err == nil {
-			return vm, nil
-		}
-		if try == 4 || !strings.Contains(err.Error(), "forwarding rule") {
-			return nil, errors.Join(err, vm.Close())
+		err := vm.launch(ctx, vm.disk)
+		if err == nil || try == 4 || !strings.Contains(err.Error(), "forwarding rule") {
+			return err
 		}
 	}
 }
@@ -105,8 +132,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// disk gives the -drive value of the boot disk: the image, or an overlay on it.
-func (vm *VM) disk(ctx context.Context, dir string) (string, error) {
+// bootDisk gives the -drive value of the boot disk: the image, or an overlay on it.
+func (vm *VM) bootDisk(ctx context.Context, dir string) (string, error) {
 	o := vm.options
 	image, err := filepath.Abs(o.Image)
 	if err != nil {
@@ -259,8 +286,16 @@ func (vm *VM) Log() string { return vm.console.text() }
 // SSHAddress is where the guest's port 22 is found on this host.
 func (vm *VM) SSHAddress() string { return fmt.Sprintf("127.0.0.1:%d", vm.port) }
 
-// Close kills QEMU; it may be called again.
+// Close kills QEMU and removes what it worked with; it may be called again.
 func (vm *VM) Close() error {
+	err := vm.kill()
+	if vm.dir != "" {
+		err = errors.Join(err, os.RemoveAll(vm.dir))
+	}
+	return err
+}
+
+func (vm *VM) kill() error {
 	if vm.exited == nil {
 		return nil
 	}
