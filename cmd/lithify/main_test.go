@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	}
 	// Hooks call the program by these names. A name that is missing here would
 	// run the tests in the place of the command.
-	for _, name := range slices.Concat(targetCommandNames(), hostCommandNames(), boot.Commands()) {
+	for _, name := range slices.Concat(targetCommandNames(), hostCommandNames(), lastCommandNames(), boot.Commands()) {
 		programs[name] = main
 	}
 	testscript.Main(leftovers{m}, programs)

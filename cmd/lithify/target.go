@@ -36,9 +36,15 @@ var hostCommands = map[string]program{
 	"sudo":                sudoMain,
 }
 
+// lastCommands are what this binary is inside a target that has no program of
+// the name, nor an element that brings one.
+var lastCommands = map[string]program{
+	"install-packages": installPackagesMain,
+}
+
 // targetCommand finds the command of a name.
 func targetCommand(name string) (program, bool) {
-	for _, commands := range []map[string]program{targetCommands, hostCommands} {
+	for _, commands := range []map[string]program{targetCommands, hostCommands, lastCommands} {
 		if p, ok := commands[name]; ok {
 			return p, ok
 		}
@@ -52,6 +58,9 @@ func targetCommandNames() []string { return slices.Sorted(maps.Keys(targetComman
 // commandVariables are the variables that commands read without their names
 // being anywhere in an element, as patterns.
 var commandVariables = map[string][]string{"source-repositories": sourceVariables}
+
+// lastCommandNames lists those that come last, sorted.
+func lastCommandNames() []string { return slices.Sorted(maps.Keys(lastCommands)) }
 
 // hostCommandNames lists those to link for hooks on the build host, sorted.
 func hostCommandNames() []string { return slices.Sorted(maps.Keys(hostCommands)) }
