@@ -37,8 +37,14 @@ var lintChecks = []struct {
 	{"", lintData},
 }
 
+// libraryChecks are those that LIB_DIR gets: its files are sourced by others.
+var libraryChecks = []string{"tabindent", "newline"}
+
 func (l *linter) check(f *lintFile) {
 	for _, c := range lintChecks {
+		if f.library && !slices.Contains(libraryChecks, c.id) {
+			continue
+		}
 		if c.id != "" && (slices.Contains(l.ignore, c.id) || slices.Contains(f.without, c.id)) {
 			continue
 		}
@@ -62,10 +68,27 @@ func (f *lintFile) eachLine(text string, wrong func(line string) bool) []finding
 	return found
 }
 
+// eachCommand is eachLine for lines that a backslash joins; the finding has the
+// first one's number.
+func (f *lintFile) eachCommand(text string, wrong func(line string) bool) []finding {
+	var found []finding
+	for i := 0; i < len(f.lines); i++ {
+		first, line := i, f.lines[i]
+		for strings.HasSuffix(line, "\\") && i+1 < len(f.lines) {
+			i++
+			line = strings.TrimSuffix(line, "\\") + f.lines[i]
+		}
+		if wrong(line) {
+			found = append(found, finding{line: first + 1, text: text})
+		}
+	}
+	return found
+}
+
 func (f *lintFile) endsInNewline() bool { return len(f.data) == 0 || f.data[len(f.data)-1] == '\n' }
 
 func lintRepository(f *lintFile) []finding {
-	if f.library || !strings.HasPrefix(f.name, "source-repository-") || f.endsInNewline() {
+	if !strings.HasPrefix(f.name, "source-repository-") || f.endsInNewline() {
 		return nil
 	}
 	return whole("a file of source repositories ends without a newline: its last line is not read everywhere")
@@ -80,7 +103,7 @@ func lintExecutable(f *lintFile) []finding {
 }
 
 func lintDeps(f *lintFile) []finding {
-	if f.library || f.folder != "" || f.name != "element-deps" {
+	if f.folder != "" || f.name != "element-deps" {
 		return nil
 	}
 	last := ""
@@ -123,7 +146,7 @@ func lintTrace(f *lintFile) []finding {
 var setTrace = regexp.MustCompile(`^\s*set -[A-Za-z]*x`)
 
 func lintEnvironment(f *lintFile) []finding {
-	if f.library || f.folder != "environment.d" {
+	if f.folder != "environment.d" {
 		return nil
 	}
 	found := f.eachLine("set -x in environment.d is left on for all that come after", setTrace.MatchString)
@@ -150,10 +173,10 @@ var (
 )
 
 func lintSudo(f *lintFile) []finding {
-	if f.library || !f.isScript() || !slices.Contains(outsideFolders, f.folder) {
+	if !f.isScript() || !slices.Contains(outsideFolders, f.folder) {
 		return nil
 	}
-	return f.eachLine("sudo without a path of the target may change the build host", func(line string) bool {
+	return f.eachCommand("sudo without a path of the target may change the build host", func(line string) bool {
 		return sudoCall.MatchString(line) && !sudoIsSafe.MatchString(line)
 	})
 }
@@ -164,7 +187,7 @@ func lintWhich(f *lintFile) []finding {
 	if !f.isScript() || !f.isShell() {
 		return nil
 	}
-	return f.eachLine("which is not everywhere: use command -v", func(line string) bool {
+	return f.eachCommand("which is not everywhere: use command -v", func(line string) bool {
 		code := strings.TrimSpace(line)
 		return whichCall.MatchString(line) && !strings.HasPrefix(code, "#") && !strings.Contains(line, "dib-lint: which")
 	})
@@ -172,22 +195,26 @@ func lintWhich(f *lintFile) []finding {
 
 var tabIndent = regexp.MustCompile(`^ *\t`)
 
+// isPeoples says whether people read and edit the file as it is: documents,
+// programs, the library. Data may be what a program wants.
+func (f *lintFile) isPeoples() bool { return f.library || f.runs || filepath.Ext(f.name) == ".rst" }
+
 func lintTabs(f *lintFile) []finding {
-	if !f.library && !f.runs && filepath.Ext(f.name) != ".rst" {
+	if !f.isPeoples() {
 		return nil
 	}
 	return f.eachLine("indented by a tab", tabIndent.MatchString)
 }
 
 func lintNewline(f *lintFile) []finding {
-	if f.endsInNewline() {
+	if !f.isPeoples() || f.endsInNewline() {
 		return nil
 	}
 	return whole("ends without a newline")
 }
 
 func lintMarkdown(f *lintFile) []finding {
-	if f.library || filepath.Ext(f.name) != ".md" {
+	if filepath.Ext(f.name) != ".md" {
 		return nil
 	}
 	return whole("documents of elements are .rst files")

@@ -168,7 +168,8 @@ func (f *lintFile) isShell() bool {
 func (l *linter) flake8(ctx context.Context) error {
 	var scripts []string
 	for _, f := range l.files {
-		if strings.HasPrefix(f.interpreter(), "python") && f.isScript() {
+		python := strings.HasPrefix(f.interpreter(), "python") || f.interpreter() == "dib-python"
+		if python && f.isScript() && !f.library {
 			scripts = append(scripts, f.path)
 		}
 	}
