@@ -43,7 +43,7 @@ func newLithifyCommand(env []string, stdout io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "lithify",
 		Short:         "Turn elements into disk images",
-		Long:          "lithify turns elements into disk images. It is disk-image-create when called by that name.",
+		Long:          "lithify turns elements into disk images. Called by one of these names, or with one as its first argument, it is that program: disk-image-create, diskimage-builder, element-info, dib-run-parts, dib-lint, dib-block-device.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,

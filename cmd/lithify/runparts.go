@@ -275,14 +275,14 @@ func (p *partsRun) profile() {
 	if len(p.took) == 0 {
 		return
 	}
-	width := len("Script")
+	width := 40 // as readers of logs expect
 	for _, name := range p.scripts {
 		width = max(width, len(name))
 	}
 	p.logf("----- PROFILING: %s -----", filepath.Base(p.dir))
-	p.logf("%-*s  %9s", width, "Script", "Seconds")
+	p.logf("%-*s %10s", width, "Script", "Seconds")
 	for i, took := range p.took {
-		p.logf("%-*s  %9.3f", width, p.scripts[i], took.Seconds())
+		p.logf("%-*s %10.3f", width, p.scripts[i], took.Seconds())
 	}
 	p.logf("----- END PROFILING -----")
 }
