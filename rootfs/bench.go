@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -34,6 +35,8 @@ type bench struct {
 	binds []Bind
 	disk  *OnDisk // where the step works on the disk; nil: on a layer
 	ours  bool    // the hook is of a built-in element
+
+	terminal *os.File // the user's, for a shell; nil: output goes where hooks' output goes
 }
 
 func (w *bench) do(ctx context.Context, s step) error {
@@ -87,12 +90,27 @@ func (w *bench) inside(ctx context.Context, v *view, env Environment, args ...st
 	}
 	err = runner.Run(ctx, runner.Command{
 		Root: w.c.Dir(), Args: args, Env: all.list(), Dir: "/", Hostname: "localhost",
-		Stdout: w.o.Output, Stderr: w.o.Output, Mounts: append(w.mounts(v), caches...),
+		Stdin: w.stdin(), Stdout: w.output(), Stderr: w.output(), Mounts: append(w.mounts(v), caches...),
 	})
 	if err != nil {
 		return err
 	}
 	return w.keepResolvConf()
+}
+
+// stdin and output are the user's terminal for a shell.
+func (w *bench) stdin() io.Reader {
+	if w.terminal == nil {
+		return nil
+	}
+	return w.terminal
+}
+
+func (w *bench) output() io.Writer {
+	if w.terminal == nil {
+		return w.o.Output
+	}
+	return w.terminal
 }
 
 // keepResolvConf: what a hook wrote into /etc/resolv.conf went into the step's

@@ -52,6 +52,7 @@ type Options struct {
 	// derived from seed. Nil when no disk is made.
 	Disk func(seed Key) (fstab string, plan []byte, err error)
 
+	Breaks  Breaks
 	Output  io.Writer   // what hooks print
 	Observe func(Event) // told of every step, from one goroutine
 	Logger  *slog.Logger
@@ -125,13 +126,16 @@ func New(ctx context.Context, o Options) (*Builder, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	b := &Builder{o: o, dirs: workDirs{o.Work}}
-	if o.Fresh {
+	if o.Fresh || len(o.Breaks.At) > 0 {
 		b.nonce = fmt.Sprint(time.Now().UnixNano())
 	}
 	if err := b.dirs.make(o); err != nil {
 		return nil, err
 	}
 	if err := b.adopt(ctx, o.Hooks); err != nil {
+		return nil, err
+	}
+	if err := b.checkBreaks(); err != nil {
 		return nil, err
 	}
 	answers, err := b.ask(ctx, "")

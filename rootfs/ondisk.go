@@ -86,7 +86,7 @@ func (r *Rest) step(ctx context.Context, s step, d OnDisk) error {
 	begin := time.Now()
 	w := &bench{run: r.run, c: diskTree{d.Dir}, binds: r.run.binds, disk: &d}
 	if err := s.do(ctx, w); err != nil {
-		return err
+		return errors.Join(err, w.afterError(ctx, s))
 	}
 	r.run.binds = w.binds
 	event.Done, event.Took = true, time.Since(begin)

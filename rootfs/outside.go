@@ -17,7 +17,12 @@ import (
 
 // outside runs a hook on the build host, with the tree at TMP_MOUNT_PATH, and
 // keeps the binds it leaves there for later steps.
-func (w *bench) outside(ctx context.Context, v *view, h elements.Hook, env Environment) (err error) {
+func (w *bench) outside(ctx context.Context, v *view, h elements.Hook, env Environment) error {
+	return w.outsideCommand(ctx, v, env, []string{filepath.Join(w.dirs.hooks(), h.Path)})
+}
+
+// outsideCommand runs a command as a hook of v's phase.
+func (w *bench) outsideCommand(ctx context.Context, v *view, env Environment, args []string) (err error) {
 	back, err := w.hideOutside(v)
 	if err != nil {
 		return err
@@ -32,7 +37,7 @@ func (w *bench) outside(ctx context.Context, v *view, h elements.Hook, env Envir
 			err = errors.Join(err, fmt.Errorf("letting go of %q: %w", mnt, e))
 		}
 	}()
-	if h.Phase != elements.Root {
+	if v.phase != elements.Root {
 		if err := w.mountSystem(mnt); err != nil {
 			return err
 		}
@@ -43,8 +48,8 @@ func (w *bench) outside(ctx context.Context, v *view, h elements.Hook, env Envir
 		}
 	}
 	err = runner.Run(ctx, runner.Command{
-		Args: []string{filepath.Join(w.dirs.hooks(), h.Path)}, Env: w.outsideEnvironment(h.Phase, v.names, env).list(),
-		Dir: w.o.Directory, Stdout: w.o.Output, Stderr: w.o.Output,
+		Args: args, Env: w.outsideEnvironment(v.phase, v.names, env).list(),
+		Dir: w.o.Directory, Stdin: w.stdin(), Stdout: w.output(), Stderr: w.output(),
 	})
 	if err != nil || w.disk != nil { // below a disk's root are its other file systems
 		return err

@@ -25,6 +25,7 @@ type step struct {
 	// they changed.
 	byContent bool
 	onDisk    bool // it, and what follows, works on the disk
+	isBreak   bool // a shell for the user
 	do        func(ctx context.Context, b *bench) error
 }
 
@@ -38,6 +39,9 @@ func (b *Builder) plan(group []elements.Phase) ([]step, error) {
 	var steps []step
 	for _, phase := range group {
 		hooks, err := b.planPhase(phase)
+		if err == nil {
+			hooks, err = b.withBreaks(phase, hooks)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -174,6 +174,11 @@ func (r *run) step(ctx context.Context, s step) error {
 	if s.byContent {
 		return r.stepByContent(ctx, s)
 	}
+	if s.isBreak { // what is done is done, whatever happens in the shell
+		if err := r.seal(ctx); err != nil {
+			return err
+		}
+	}
 	key := s.in.key(r.key)
 	for {
 		if !r.o.Fresh {
@@ -205,6 +210,12 @@ func (r *run) perform(ctx context.Context, s step, key Key, claim Claim) error {
 	layer, _, err := r.work(ctx, s, claim, &rec, false)
 	if err != nil {
 		return err
+	}
+	if s.isBreak {
+		if layer.ID() == r.layer.ID() {
+			return nil // nothing was changed: the build goes on as without it
+		}
+		r.unkept = true
 	}
 	r.pending = append(r.pending, made{claim, layer, rec})
 	r.stand(layer, rec)
@@ -261,7 +272,7 @@ func (r *run) work(ctx context.Context, s step, claim Claim, rec *Record, conten
 	}
 	w := &bench{run: r, c: c, binds: r.binds}
 	if err := w.do(ctx, s); err != nil {
-		return nil, "", errors.Join(err, c.Close())
+		return nil, "", errors.Join(err, w.afterError(ctx, s), c.Close())
 	}
 	if content {
 		if sum, err = contentDigest(c.Changes()); err != nil {

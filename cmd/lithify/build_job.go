@@ -263,7 +263,7 @@ func (j *job) treeOptions(store string) (rootfs.Options, error) {
 	o := rootfs.Options{
 		Store: j.store, Elements: j.elements, Hooks: j.hooks, Environment: contractEnvironment(j), Packages: j.o.Packages,
 		Work: j.work, Binary: program, Commands: targetCommandNames(), LastCommands: lastCommandNames(), HostCommands: hostCommandNames(),
-		CommandVariables: commandVariables, Covers: covers, ResolvConf: resolv,
+		CommandVariables: commandVariables, Breaks: breaksOf(j.o.Environment), Covers: covers, ResolvConf: resolv,
 		Epoch: j.o.Epoch, MaxAge: j.o.MaxAge, Fresh: j.o.NoLayers, Offline: j.o.Offline,
 		Answers: filepath.Join(store, "answers"), Output: j.ui.Log(), Observe: j.observer(), Logger: j.ui.Logger(),
 	}

@@ -62,9 +62,6 @@ func applyVariables(o *Options, logfile bool) error {
 // refuseVariables names what would change a build if it worked already.
 func (o *Options) refuseVariables() error {
 	for _, v := range []struct{ name, what string }{
-		{"break", "stopping for a shell"},
-		{"break_cmd", "stopping for a shell"},
-		{"break_outside_target", "stopping for a shell"},
 		{"DIB_SHOW_IMAGE_USAGE", "the report on what fills the image"},
 		{"DIB_SHOW_IMAGE_USAGE_FULL", "the report on what fills the image"},
 		{"DUMP_CONFIG_GRAPH", "drawing the block-device graph"},

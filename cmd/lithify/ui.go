@@ -74,7 +74,7 @@ func newScreen(o Options, stdout io.Writer, now func() time.Time) (screen, bool)
 	if o.Quiet {
 		return plainScreen{w: io.Discard, now: now}, false
 	}
-	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) && o.Environment["TERM"] != "dumb" {
+	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) && o.Environment["TERM"] != "dumb" && o.Environment["break"] == "" {
 		return newLiveScreen(f, now), o.Trace > 0
 	}
 	return plainScreen{w: stdout, now: now, bare: o.NoTimestamp}, true

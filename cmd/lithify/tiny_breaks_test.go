@@ -1,0 +1,76 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lithify/lithify/blockdev/blockdevtest"
+)
+
+// onTerminal runs a build with a terminal, at which words are typed.
+func (w *tiny) onTerminal(typed string, env ...string) (string, error) {
+	w.t.Helper()
+	build := w.with(env...).create("web", "tar")
+	words := []string{}
+	for _, arg := range build.Args {
+		words = append(words, "'"+strings.ReplaceAll(arg, "'", `'\''`)+"'")
+	}
+	cmd := exec.Command("script", "--quiet", "--return", "--flush", "--command", strings.Join(words, " "), "/dev/null")
+	cmd.Env, cmd.Dir, cmd.WaitDelay = build.Env, build.Dir, time.Second
+	cmd.Stdin = strings.NewReader(typed)
+	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	out, err := cmd.CombinedOutput()
+	return strings.ReplaceAll(string(out), "\r", ""), err
+}
+
+// TestTinyBreaks: shells before and after phases and hooks, and after an error.
+func TestTinyBreaks(t *testing.T) {
+	t.Parallel()
+	blockdevtest.Need(t, "script")
+	for name, as := range tinyPeople(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if as != nil {
+				t.Skip("script(1) is started as root; the shells are the same")
+			}
+			w := newTiny(t, as)
+			w.build("web", "tar")
+			out, err := w.onTerminal("echo looked at $DIB_TINY_WORD in $(ls -d /tmp/in_target.d)\nexit 3\n", "break=before-install", "DIB_TINY_WORD=")
+			if err != nil || !strings.Contains(out, "break=before-install") || !strings.Contains(out, "looked at in /tmp/in_target.d") || strings.Contains(out, "ran: /tmp/in_target.d/pre-install.d") {
+				t.Errorf("looking only: %v: %s", err, out)
+			}
+			out, err = w.onTerminal("echo by hand > /by-hand\nexit\n", "break=after-90-last")
+			if err != nil || w.inTar("web", "by-hand") != "by hand\n" {
+				t.Errorf("changing: %v: %s", err, out)
+			}
+			w.build("web", "tar")
+			if got := foreign(t, w.out, "tar", "--list", "--file", "web.tar"); strings.Contains(got, "by-hand") {
+				t.Error("what was done by hand is kept")
+			}
+			out, err = w.onTerminal("pwd\nexit\n", "break=before-root,after-cleanup", "break_cmd=echo instead of a shell")
+			if err != nil || strings.Count(out, "instead of a shell") != 1 || strings.Count(out, "the build goes on") != 2 {
+				t.Errorf("outside: %v: %s", err, out)
+			}
+			w.edit("app/post-install.d/10-app", "\nexit 7\n")
+			out, err = w.onTerminal("ls /dev/lithify/program\nexit\n", "break=after-error")
+			if err == nil || !strings.Contains(out, "break=after-error") || !strings.Contains(out, "exit code 7") {
+				t.Errorf("after an error: %v: %s", err, out)
+			}
+			w.nothingLeft()
+		})
+	}
+}
+
+func TestTinyBreaksNowhere(t *testing.T) {
+	t.Parallel()
+	w := newTiny(t, nil)
+	w.fails(1, w.with("break=after-error").create("web", "tar"), "no terminal")
+	out, err := w.onTerminal("", "break=before-intsall")
+	if err == nil || !strings.Contains(out, "there is no such place") || slices.Contains(strings.Fields(out), "ran:") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
