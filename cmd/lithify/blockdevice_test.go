@@ -203,6 +203,40 @@ func TestBlockDeviceSteps(t *testing.T) {
 	}
 }
 
+// TestBlockDeviceRollback: a file system that cannot be made takes all that was
+// made before it along.
+func TestBlockDeviceRollback(t *testing.T) {
+	blockdevtest.NeedRoot(t)
+	blockdevtest.Need(t, "mke2fs", "losetup")
+	if err := loop.Available(); err != nil {
+		blockdevtest.Missing(t, err.Error())
+	}
+	layout := strings.Replace(blockLayout, "name: mkfs_root,", "name: mkfs_root, opts: -O no_such_feature,", 1)
+	dir := put(t, map[string]string{"disk.yaml": layout, "params.yaml": blockParamsText})
+	if _, err := blockDeviceProcess(t, dir, "init"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := blockDeviceProcess(t, dir, "create"); err == nil {
+		t.Error("create: no error")
+	}
+	state := filepath.Join(dir, "build/states/block-device")
+	if _, err := os.Stat(filepath.Join(state, "state.json")); err != nil {
+		t.Errorf("no state: %v", err)
+	}
+	for _, gone := range []string{filepath.Join(state, "nodes.json"), filepath.Join(dir, "images/image0.raw")} {
+		if _, err := os.Stat(gone); err == nil {
+			t.Errorf("left: %s", gone)
+		}
+	}
+	blockLeftovers(t, dir, filepath.Join(dir, "images/image0.raw"))
+	if entries, err := os.ReadDir(filepath.Join(dir, "build")); err != nil || len(entries) != 1 {
+		t.Errorf("left in the build's folder: %v, %v", entries, err)
+	}
+	if _, err := blockDeviceProcess(t, dir, "umount"); err != nil {
+		t.Error("clean-up after a failed create fails")
+	}
+}
+
 // blockLeftovers looks for mounts below dir and devices over the image.
 func blockLeftovers(t *testing.T, dir, image string) {
 	t.Helper()
