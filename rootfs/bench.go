@@ -74,7 +74,9 @@ func (w *bench) inside(ctx context.Context, v *view, env Environment, args ...st
 	}
 	all := env.with(insideEnvironment)
 	all["PATH"] = env.path(insidePath)
-	delete(all, "TARGET_ROOT")
+	for _, name := range []string{"TARGET_ROOT", "VIRTUAL_ENV", "TMPDIR"} { // of the host
+		delete(all, name)
+	}
 	if w.o.Epoch != nil { // keyed with the empty tree; mkinitramfs and others read it on their own
 		all["SOURCE_DATE_EPOCH"] = strconv.FormatInt(w.o.Epoch.Unix(), 10)
 	}

@@ -123,6 +123,30 @@ chroot "$TMP_MOUNT_PATH" /bin/sh -c 'head -c 1 /proc/self/status > /dev/null && 
 	})
 }
 
+// contractVariables are those that hooks find in both places, in table B.7 of
+// the contract; by literal name, as hooks have them.
+const contractVariables = "${ARCH?} ${IMAGE_NAME?} ${IMAGE_TYPE?} ${FS_TYPE?} ${LC_ALL?} ${PATH?} ${DIB_IMAGE_CACHE?} ${DIB_LOCKFILES?} ${DIB_OFFLINE?} " +
+	"${DIB_DEBUG_TRACE?} ${DIB_CHECKSUM?} ${DIB_NO_TMPFS?} ${DIB_MIN_TMPFS?} ${DIB_ARGS?} ${DIB_ENV?} ${IMAGE_ELEMENT?} ${IMAGE_ELEMENT_YAML?} " +
+	"${ELEMENTS_PATH?} ${DIB_ROOT_LABEL?} ${DIB_ROOT_FSTYPE?} ${DIB_BOOT_LABEL?} ${DIB_MOUNTPOINTS?} ${HOME?} ${DIB_CALLERS?}"
+
+// TestTinyVariables: every variable that the contract promises is there, and
+// those that it takes away are not.
+func TestTinyVariables(t *testing.T) {
+	t.Parallel()
+	w := newTiny(t, nil)
+	outside := ": " + contractVariables + " ${_LIB:?} ${DIB_PYTHON_EXEC:?} ${TMP_BUILD_DIR:?} ${TMP_IMAGE_DIR:?} ${TMP_HOOKS_PATH:?} ${TMP_MOUNT_PATH:?}\n"
+	withRoot := outside + ": ${TARGET_ROOT:?}\n"
+	without := outside + "[ -z \"${TARGET_ROOT+x}\" ]\n: ${DIB_DEFAULT_INSTALLTYPE:?}\n"
+	inside := ": " + contractVariables + " ${DIB_DEFAULT_INSTALLTYPE:?}\n[ -z \"${TARGET_ROOT+x}${TMPDIR+x}${VIRTUAL_ENV+x}\" ]\n[ \"$HOME\" = /root ]\n[ \"$(pwd)\" = / ]\n"
+	files := map[string]string{}
+	for phase, text := range map[string]string{"root": withRoot, "extra-data": without, "pre-install": inside, "install": inside, "post-install": inside,
+		"post-root": without, "pre-finalise": without, "finalise": inside, "cleanup": withRoot} {
+		files[phase+".d/70-variables"] = text
+	}
+	w.hooks("variables", files)
+	w.with("DIB_CALLERS=1", "VIRTUAL_ENV=/nowhere").build("web", "tar")
+}
+
 // TestTinyNamesCollide: a hook of one name from two elements is a mistake that
 // names both.
 func TestTinyNamesCollide(t *testing.T) {
