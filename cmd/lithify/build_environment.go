@@ -44,8 +44,12 @@ func flag(on bool, off string) string {
 
 func elementPaths(j *job) string {
 	var b strings.Builder
+	paths := map[string]string{}
 	for _, e := range j.elements {
-		fmt.Fprintf(&b, "%s: %s\n", e.Name, e.Path)
+		paths[e.Name] = e.Path
+	}
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
+		fmt.Fprintf(&b, "%s: %q\n", name, paths[name]) // a quoted word is YAML too
 	}
 	return b.String()
 }

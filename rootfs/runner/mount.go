@@ -79,12 +79,18 @@ func (t *tree) system() error {
 	return t.mountDev()
 }
 
-// kernel mounts /proc and /sys where the tree has such folders.
+// kernel mounts /proc and /sys where the tree has such folders. What firmware
+// this machine has is no business of an image's: GRUB's scripts ask /sys for it.
 func (t *tree) kernel() error {
 	if err := t.cover("/proc", mountProc); err != nil {
 		return err
 	}
-	return t.cover("/sys", func() (int, error) { return cloneMount("/sys", true) })
+	if err := t.cover("/sys", func() (int, error) { return cloneMount("/sys", true) }); err != nil {
+		return err
+	}
+	return t.cover("/sys/firmware", func() (int, error) {
+		return newMount("tmpfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, "size=4k", "mode=0555")
+	})
 }
 
 // cover attaches what makeMount gives on a folder, if the tree has it.
