@@ -21,8 +21,8 @@ type step struct {
 	in            inputs // without the parent
 	maxAge        time.Duration
 	// byContent marks hooks outside the target of elements that are not ours:
-	// they read the host, so they always run, and their layer is keyed by what
-	// they changed.
+	// they read the host, so they always run, unless a cache-key.d hook answers
+	// for them, and their layer is keyed by what they changed.
 	byContent bool
 	onDisk    bool // it, and what follows, works on the disk
 	isBreak   bool // a shell for the user
@@ -116,7 +116,8 @@ func (b *Builder) planHook(v *view, h elements.Hook) (step, error) {
 		"environment": digestMap(keyed),
 	}
 	in.add("name", []byte(h.Path))
-	if answer, ok := b.answers[path.Join(cacheKeys, h.Path)]; ok {
+	answer, answered := b.answers[path.Join(cacheKeys, h.Path)]
+	if answered {
 		in["answer"] = answer
 	}
 	for _, d := range data {
@@ -129,17 +130,17 @@ func (b *Builder) planHook(v *view, h elements.Hook) (step, error) {
 		hostTools(in, v.texts[h.Path])
 	}
 	if !h.Builtin {
-		s.byContent = outside && h.Phase != elements.Root
-		s.maxAge = b.age(h.Element)
+		s.byContent = outside && h.Phase != elements.Root && !answered
+		s.maxAge = b.age(h)
 	}
 	s.do = func(ctx context.Context, w *bench) error { return w.hook(ctx, v, h, env) }
 	return s, nil
 }
 
-// age limits the reuse of steps whose element cannot ask the network.
-func (b *Builder) age(element string) time.Duration {
+// age limits the reuse of steps whose element cannot ask the network for them.
+func (b *Builder) age(h elements.Hook) time.Duration {
 	for _, f := range b.o.Hooks.Files() {
-		if f.Element == element && under(f.Path, cacheKeys) {
+		if of := answersFor(f.Path); under(f.Path, cacheKeys) && (of == h.Path || of == "" && f.Element == h.Element) {
 			return 0
 		}
 	}
