@@ -13,6 +13,7 @@ import (
 // structure. It holds where each file comes from, not its content.
 type Tree struct {
 	nodes map[string]*node
+	names *regexp.Regexp // of hooks; nil: the usual
 }
 
 // node is one file, folder or link of the tree, and where its content is.
@@ -99,11 +100,14 @@ func (t *Tree) Content(path string) ([]byte, error) {
 	return t.Open(path)
 }
 
-// Hooks returns the hooks of a phase in the order in which they run.
-func (t *Tree) Hooks(p Phase) []Hook { return t.HooksNamed(p, nil) }
+// NameHooks makes the files hooks whose names match (RUN_PARTS_REGEX), in the
+// place of those that do by the usual rule.
+func (t *Tree) NameHooks(names *regexp.Regexp) { t.names = names }
 
-// HooksNamed is Hooks with another rule for names (RUN_PARTS_REGEX); nil is
-// the usual one.
+// Hooks returns the hooks of a phase in the order in which they run.
+func (t *Tree) Hooks(p Phase) []Hook { return t.HooksNamed(p, t.names) }
+
+// HooksNamed is Hooks with another rule for names; nil is the usual one.
 func (t *Tree) HooksNamed(p Phase, names *regexp.Regexp) []Hook {
 	var hooks []Hook
 	for _, n := range t.nodes {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -81,6 +82,13 @@ func (j *job) resolve() error {
 	}
 	if j.hooks, err = elements.Merge(j.elements); err != nil {
 		return err
+	}
+	if text := j.o.Environment["RUN_PARTS_REGEX"]; text != "" {
+		names, err := regexp.Compile(text)
+		if err != nil {
+			return usagef("RUN_PARTS_REGEX: %w", err)
+		}
+		j.hooks.NameHooks(names)
 	}
 	return j.hooks.LinkInstallTypes(j.installTypes())
 }

@@ -65,7 +65,6 @@ func (o *Options) refuseVariables() error {
 		{"DIB_SHOW_IMAGE_USAGE", "the report on what fills the image"},
 		{"DIB_SHOW_IMAGE_USAGE_FULL", "the report on what fills the image"},
 		{"DUMP_CONFIG_GRAPH", "drawing the block-device graph"},
-		{"RUN_PARTS_REGEX", "another pattern for hook names"},
 		{"EXTRA_DETACH", "commands of the user's for taking the image apart"},
 		{"EXTRA_UNMOUNT", "commands of the user's for taking the image apart"},
 	} {

@@ -147,6 +147,22 @@ func TestTinyVariables(t *testing.T) {
 	w.with("DIB_CALLERS=1", "VIRTUAL_ENV=/nowhere").build("web", "tar")
 }
 
+// TestTinyHookNames: RUN_PARTS_REGEX says which files are hooks.
+func TestTinyHookNames(t *testing.T) {
+	t.Parallel()
+	w := newTiny(t, nil)
+	w.hooks("dots", map[string]string{"install.d/60-dots.sh": "echo ran > /dotted\n"})
+	w.build("web", "tar")
+	if got := foreign(t, w.out, "tar", "--list", "--file", "web.tar"); strings.Contains(got, "dotted") {
+		t.Error("a name with a dot is a hook")
+	}
+	w.with("RUN_PARTS_REGEX=^[0-9]+-[a-z.]+$").build("web", "tar")
+	if got := w.inTar("web", "dotted"); got != "ran\n" {
+		t.Errorf("%q", got)
+	}
+	w.fails(2, w.with("RUN_PARTS_REGEX=(").create("web", "tar"), "RUN_PARTS_REGEX", "missing closing")
+}
+
 // TestTinyNamesCollide: a hook of one name from two elements is a mistake that
 // names both.
 func TestTinyNamesCollide(t *testing.T) {
