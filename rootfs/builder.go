@@ -36,7 +36,7 @@ type Options struct {
 	// alone, before all other programs.
 	LastCommands, HostCommands []string
 	// CommandVariables are, by command, patterns of the variables that it reads:
-	// a hook that can reach the command receives them, keyed.
+	// a hook that names the command receives them, keyed.
 	CommandVariables map[string][]string
 	Covers           []Cover
 	ResolvConf       []byte // what /etc/resolv.conf says while steps run

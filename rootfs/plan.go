@@ -151,11 +151,11 @@ func (b *Builder) pass() []string {
 	return append(strings.Fields(strings.ReplaceAll(b.env["DIB_ENV_PASS"], ",", " ")), defaultPass...)
 }
 
-// passTo is pass with what the commands read that a hook can reach.
+// passTo is pass with what the commands read that a hook names.
 func (b *Builder) passTo(v *view, hook string) []string {
 	patterns := b.pass()
 	for _, command := range sortedKeys(b.o.CommandVariables) {
-		if v.uses(hook, command) {
+		if v.calls(hook, command) {
 			patterns = append(patterns, b.o.CommandVariables[command]...)
 		}
 	}

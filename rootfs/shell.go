@@ -47,6 +47,7 @@ var shellFunctions = map[string]string{
 	"die": `() { local code=$?; echo "$@" >&2; exit $((code ? code : 1)); }`,
 	"get_image_element_array": `() { local name path
 while IFS=' ' read -r name path; do
-    if [ -n "$name" ]; then printf '[%s]=%q ' "${name%:}" "$path"; fi
+    path=${path#\"} path=${path%\"}; path=${path//\\\"/\"} # the YAML quotes paths
+    if [ -n "$name" ]; then printf '[%s]=%q ' "${name%:}" "${path//\\\\/\\}"; fi
 done <<< "${IMAGE_ELEMENT_YAML:-}"; }`,
 }

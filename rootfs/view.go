@@ -145,8 +145,7 @@ func under(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/"
 // that is not a hook (a script in bin) that holds every word of its name. Too
 // often is safe: it only keys more than needed.
 func (v *view) uses(hook, command string) bool {
-	word := regexp.MustCompile(`(^|[^A-Za-z0-9_-])` + regexp.QuoteMeta(command) + `($|[^A-Za-z0-9_])`)
-	if word.Match(v.texts[hook]) {
+	if v.calls(hook, command) {
 		return true
 	}
 	for _, part := range strings.Split(command, "-") {
@@ -155,4 +154,10 @@ func (v *view) uses(hook, command string) bool {
 		}
 	}
 	return true
+}
+
+// calls says whether a hook names a command itself.
+func (v *view) calls(hook, command string) bool {
+	word := regexp.MustCompile(`(^|[^A-Za-z0-9_-])` + regexp.QuoteMeta(command) + `($|[^A-Za-z0-9_])`)
+	return word.Match(v.texts[hook])
 }

@@ -175,8 +175,11 @@ func (j *job) bootable() bool {
 func (j *job) checkHost(ctx context.Context) error {
 	needs := []string{"bash"}
 	for _, e := range j.elements {
-		if e.Name == "debootstrap" {
+		switch e.Name {
+		case "debootstrap":
 			needs = append(needs, "mmdebstrap|debootstrap")
+		case "source-repositories":
+			needs = append(needs, "git", "tar")
 		}
 	}
 	if j.needsDisk() {
