@@ -101,6 +101,21 @@ func (g gitClone) run(ctx context.Context, dir string, input []byte, args ...str
 	return out.Bytes(), nil
 }
 
+// words are those of a command line.
+type words []string
+
+func (w words) with(more ...string) words { return append(w, more...) }
+
+// ask is the beginning of a command that asks the remote, up to its location.
+// git refuses to read a repository of this host that belongs to somebody else,
+// as it does when root builds from a user's; nothing of it is run here.
+func (g gitClone) ask(command ...string) words {
+	if filepath.IsAbs(g.source.location) || strings.HasPrefix(g.source.location, "file:") {
+		command = append(command, "--upload-pack=git -c safe.directory=* upload-pack")
+	}
+	return append(command, "--", g.source.location)
+}
+
 // lastLine is the last line that says something.
 func lastLine(text []byte) string {
 	text = bytes.TrimSpace(text)
@@ -141,7 +156,7 @@ func (g gitClone) update(ctx context.Context) error {
 	if ref != "*" {
 		patterns = []string{"HEAD", "refs/tags/*", ref}
 	}
-	text, err := g.run(ctx, g.dir, nil, append([]string{"ls-remote", "--symref", "--", g.source.location}, patterns...)...)
+	text, err := g.run(ctx, g.dir, nil, g.ask("ls-remote", "--symref").with(patterns...)...)
 	if err != nil {
 		return err
 	}
@@ -194,7 +209,7 @@ func (g gitClone) fetchMissing(ctx context.Context, wanted, remote, have map[str
 		return nil
 	}
 	slices.Sort(specs)
-	_, err := g.run(ctx, g.dir, []byte(strings.Join(specs, "\n")), "fetch", "-q", "--no-tags", "--force", "--no-write-fetch-head", "--stdin", "--", g.source.location)
+	_, err := g.run(ctx, g.dir, []byte(strings.Join(specs, "\n")), g.ask("fetch", "-q", "--no-tags", "--force", "--no-write-fetch-head", "--stdin")...)
 	return err
 }
 
@@ -209,8 +224,8 @@ func (g gitClone) findCommit(ctx context.Context, ref string) error {
 		return err == nil
 	}
 	if !known() {
-		if _, err := g.run(ctx, g.dir, nil, "fetch", "-q", "--no-tags", "--no-write-fetch-head", "--", g.source.location, ref); err != nil || !known() {
-			_, err := g.run(ctx, g.dir, nil, "fetch", "-q", "--force", "--no-write-fetch-head", "--", g.source.location, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+		if _, err := g.run(ctx, g.dir, nil, g.ask("fetch", "-q", "--no-tags", "--no-write-fetch-head").with(ref)...); err != nil || !known() {
+			_, err := g.run(ctx, g.dir, nil, g.ask("fetch", "-q", "--force", "--no-write-fetch-head").with("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")...)
 			if err != nil {
 				return err
 			}
