@@ -45,6 +45,7 @@ type Options struct {
 	Epoch       *time.Time    // no file made by a step is younger than this
 	MaxAge      time.Duration // how long steps that cannot ask the network are reused; zero means a day
 	Fresh       bool          // reuse nothing and keep nothing
+	Preview     bool          // only Preview is called: cache-key.d is not run, its last answers count
 	Offline     bool          // use the last answers of cache-key.d hooks
 	Answers     string        // folder where these are kept
 	Fingerprint string        // the disk layout without sizes; empty without a disk

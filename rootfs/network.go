@@ -78,7 +78,11 @@ func (b *Builder) askOne(ctx context.Context, f elements.File) ([]byte, error) {
 	n := names{words: map[string]bool{}}
 	n.scan(text)
 	env, keyed := b.env.visible(n, true, b.pass())
-	kept := filepath.Join(b.o.Answers, digest([]byte(digest(text)+digestMap(keyed))))
+	name := digest([]byte(digest(text) + digestMap(keyed)))
+	kept := filepath.Join(b.o.Answers, name)
+	if b.o.Preview {
+		return lastAnswer(b.o.Answers, name), nil
+	}
 	if b.o.Offline {
 		answer, err := os.ReadFile(kept)
 		if err != nil {
@@ -103,8 +107,20 @@ func (b *Builder) askForHook(ctx context.Context, f elements.File, of string) ([
 	if v.hooks[of] == "" {
 		return nil, fmt.Errorf("%q of element %q answers for the hook %q, which is not there", f.Path, f.Element, of)
 	}
-	env, _ := b.environment(phase).visible(v.names, true, b.passTo(v, of))
-	return b.runCacheKey(ctx, f, phase, v.names, env)
+	env, keyed := b.environment(phase).visible(v.names, true, b.passTo(v, of))
+	text, err := b.o.Hooks.Open(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	name := digest([]byte(of + digest(text) + digestMap(keyed)))
+	if b.o.Preview {
+		return lastAnswer(b.o.Answers, name), nil
+	}
+	answer, err := b.runCacheKey(ctx, f, phase, v.names, env)
+	if err != nil {
+		return nil, err
+	}
+	return answer, keep(filepath.Join(b.o.Answers, name), answer)
 }
 
 func (b *Builder) runCacheKey(ctx context.Context, f elements.File, phase elements.Phase, n names, env Environment) ([]byte, error) {

@@ -110,11 +110,8 @@ func (b *Builder) planHook(v *view, h elements.Hook) (step, error) {
 	if err != nil {
 		return step{}, err
 	}
-	in := inputs{
-		"hook":        v.hooks[h.Path],
-		"files":       digestMap(v.files),
-		"environment": digestMap(keyed),
-	}
+	in := v.inputs(keyed)
+	in["hook"] = v.hooks[h.Path]
 	in.add("name", []byte(h.Path))
 	answer, answered := b.answers[path.Join(cacheKeys, h.Path)]
 	if answered {
@@ -246,7 +243,7 @@ func (b *Builder) planPackages() ([]step, error) {
 		return nil, err
 	}
 	env, keyed := b.env.visible(v.names, false, b.pass())
-	in := inputs{"files": digestMap(v.files), "environment": digestMap(keyed)}
+	in := v.inputs(keyed)
 	in.add("deed", []byte("packages"))
 	in.add("packages", []byte(strings.Join(b.o.Packages, "\n")))
 	maps, err := json.Marshal(b.maps)

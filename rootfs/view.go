@@ -161,3 +161,27 @@ func (v *view) calls(hook, command string) bool {
 	word := regexp.MustCompile(`(^|[^A-Za-z0-9_-])` + regexp.QuoteMeta(command) + `($|[^A-Za-z0-9_])`)
 	return word.Match(v.texts[hook])
 }
+
+// inputs are the files that the phase's hooks can see, and the variables that
+// they get: each by name, so that a rebuild can be explained. Values that look
+// secret are digested together: a record must not help to guess one.
+func (v *view) inputs(keyed Environment) inputs {
+	in := inputs{}
+	for name, sum := range v.files {
+		in["file "+name] = sum
+	}
+	secret := map[string]string{}
+	for name, value := range keyed {
+		if secretName.MatchString(name) {
+			secret[name] = value
+			continue
+		}
+		in.add("variable "+name, []byte(value))
+	}
+	if len(secret) > 0 {
+		in["secret variables"] = digestMap(secret)
+	}
+	return in
+}
+
+var secretName = regexp.MustCompile(`(?i)PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH`)

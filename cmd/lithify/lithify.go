@@ -53,7 +53,7 @@ func newLithifyCommand(env []string, stdout io.Writer) *cobra.Command {
 	create.ValidArgsFunction = completeElements(environmentMap(env)["ELEMENTS_PATH"])
 	create.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), helpText()) })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(create, newElementsCommand(env, stdout), newCacheCommand(env, stdout), newCompletionCommand(root, stdout), &cobra.Command{
+	root.AddCommand(create, newPlanCommand(env, stdout), newElementsCommand(env, stdout), newCacheCommand(env, stdout), newCompletionCommand(root, stdout), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
