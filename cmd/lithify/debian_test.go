@@ -206,7 +206,7 @@ func (b *debianBuild) checkTar(t *testing.T) {
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	mustRun(t, "tar", "-C", tree, "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", b.path("debian.tar"))
+	mustRun(t, "tar", "-C", tree, "--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*", "-xpf", b.path("debian.tar"))
 	compareTrees(t, mountRoot(t, b.path("debian.raw")), tree)
 }
 
