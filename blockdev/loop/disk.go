@@ -84,7 +84,13 @@ func (d *disk) finish(m mounted) error {
 			return err
 		}
 	}
-	return unmount(m.target)
+	if err := unmount(m.target); err != nil {
+		return err
+	}
+	if dev := d.devices[m.fs.Base]; dev != nil {
+		return released(m, dev.path)
+	}
+	return nil
 }
 
 // Close undoes everything in reverse and removes the raw files.

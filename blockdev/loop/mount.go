@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 	"unsafe"
@@ -141,6 +142,29 @@ func unmount(target string) error {
 		return fmt.Errorf("unmounting %s: %w", target, err)
 	}
 	return nil
+}
+
+// releaseLimit is how long a file system may be held by others.
+const releaseLimit = time.Minute
+
+// released waits until the kernel has let go of a file system and so has written
+// it out. A mount namespace that somebody made while it was mounted (a service
+// that started, another build) has a copy of the mount, which our unmounting
+// leaves there. The kernel lists what it has of ext4 and xfs in /sys.
+func released(m mounted, device string) error {
+	driver := "ext4"
+	if m.fs.FSType == "xfs" {
+		driver = "xfs"
+	}
+	listed := filepath.Join("/sys/fs", driver, filepath.Base(device))
+	for end := time.Now().Add(releaseLimit); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(listed); err != nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("unmounting %s: another mount namespace has %s mounted too: %w", m.target, device, unix.EBUSY)
+		}
+	}
 }
 
 // patiently waits a little for stragglers, who may be on their way out.
