@@ -203,21 +203,28 @@ func (b *Builder) addHostFiles(t *elements.Tree) error {
 // Environment is what environment.d made of the variables given.
 func (b *Builder) Environment() Environment { return b.env }
 
-// Intent is the key of what the build would give, as far as it is known before
-// anything runs. Hooks that always run (outside the target, of elements that
-// are not ours) count by their text.
-func (b *Builder) Intent() (Key, error) {
-	key := b.first()
+// Intent is what is known of a build before anything runs.
+type Intent struct {
+	// Key is that of what the build would give. Hooks that always run (outside
+	// the target, of elements that are not ours) count by their text.
+	Key    Key
+	OnDisk bool // a step works on the disk itself
+}
+
+// Intent plans the whole build.
+func (b *Builder) Intent() (Intent, error) {
+	intent := Intent{Key: b.first()}
 	for _, group := range groups {
 		steps, err := b.plan(group)
 		if err != nil {
-			return "", err
+			return Intent{}, err
 		}
 		for _, s := range steps {
-			key = s.in.key(key)
+			intent.Key = s.in.key(intent.Key)
+			intent.OnDisk = intent.OnDisk || s.onDisk
 		}
 	}
-	return key, nil
+	return intent, nil
 }
 
 // first is the key of the empty tree: what every step depends on.

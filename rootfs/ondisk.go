@@ -49,21 +49,6 @@ func splitRest(steps []step) (now, rest []step) {
 	return steps, nil
 }
 
-// WorksOnDisk says whether a step of the build works on the disk, as far as it
-// is known before anything runs.
-func (b *Builder) WorksOnDisk() (bool, error) {
-	for _, group := range groups {
-		steps, err := b.plan(group)
-		if err != nil {
-			return false, err
-		}
-		if _, rest := splitRest(steps); len(rest) > 0 {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
 // Run runs the steps on a disk. The caller commits it afterwards.
 func (r *Rest) Run(ctx context.Context, d OnDisk) error {
 	if d.Devices[d.Disk] == "" {

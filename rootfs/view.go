@@ -172,7 +172,7 @@ func (v *view) inputs(keyed Environment) inputs {
 	}
 	secret := map[string]string{}
 	for name, value := range keyed {
-		if secretName.MatchString(name) {
+		if IsSecret(name) {
 			secret[name] = value
 			continue
 		}
@@ -184,4 +184,8 @@ func (v *view) inputs(keyed Environment) inputs {
 	return in
 }
 
-var secretName = regexp.MustCompile(`(?i)PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH`)
+// IsSecret says whether the value of a variable of this name is one that no
+// record, list or message may show.
+func IsSecret(name string) bool { return secretName.MatchString(name) }
+
+var secretName = regexp.MustCompile(`(?i)PASS|SECRET|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH`)

@@ -148,7 +148,8 @@ func (w *world) build(ctx context.Context, change func(*rootfs.Options)) (b buil
 	if err != nil {
 		return b, err
 	}
-	if b.intent, err = builder.Intent(); err != nil {
+	intent, err := builder.Intent()
+	if b.intent = intent.Key; err != nil {
 		return b, err
 	}
 	res, err := builder.Run(ctx)

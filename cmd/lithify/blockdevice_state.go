@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/lithify/lithify/blockdev"
@@ -145,10 +144,8 @@ func (p blockParams) newConfig() (*blockConfig, error) {
 	if c.RootOptions, err = blockdev.SplitWords(p.values["root-fs-opts"]); err != nil {
 		return nil, fmt.Errorf("%s: root-fs-opts: %w", p.file, err)
 	}
-	if p.blockSize != "" {
-		if c.BlockSize, err = strconv.Atoi(p.blockSize); err != nil {
-			return nil, fmt.Errorf("DIB_BLOCK_SIZE: %q is no sector size; allowed: 512, 4096", p.blockSize)
-		}
+	if c.BlockSize, err = sectorSize(p.blockSize); err != nil {
+		return nil, err
 	}
 	return c, c.link()
 }

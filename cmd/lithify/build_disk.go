@@ -23,10 +23,7 @@ func (j *job) createDisks(ctx context.Context) error {
 		return nil
 	}
 	j.graph.Identify(string(j.result.Seed))
-	if err := blockdev.MakeMountPoints(j.tree, j.graph.MountPoints()); err != nil {
-		return err
-	}
-	content, err := blockdev.Measure(ctx, j.tree, j.graph.MountPoints())
+	content, err := j.measure(ctx)
 	if err != nil {
 		return err
 	}
@@ -39,11 +36,26 @@ func (j *job) createDisks(ctx context.Context) error {
 	return err
 }
 
-func (j *job) createDisk(ctx context.Context, content map[string]blockdev.Content, grow bool) error {
-	request := blockdev.Request{ImageSize: j.o.ImageSize, Grow: grow}
-	if j.o.HasExtraSize {
-		request.ExtraSize = max(1, j.o.ImageExtraSize) // 0 would mean the usual share
+// measure says how much of the finished tree each file system will hold.
+func (j *job) measure(ctx context.Context) (map[string]blockdev.Content, error) {
+	if err := blockdev.MakeMountPoints(j.tree, j.graph.MountPoints()); err != nil {
+		return nil, err
 	}
+	return blockdev.Measure(ctx, j.tree, j.graph.MountPoints())
+}
+
+// sizes are the user's wishes.
+func (j *job) sizes() blockdev.Request {
+	r := blockdev.Request{ImageSize: j.o.ImageSize}
+	if j.o.HasExtraSize {
+		r.ExtraSize = max(1, j.o.ImageExtraSize) // 0 would mean the usual share
+	}
+	return r
+}
+
+func (j *job) createDisk(ctx context.Context, content map[string]blockdev.Content, grow bool) error {
+	request := j.sizes()
+	request.Grow = grow
 	plan, err := j.graph.Layout(content, request)
 	if err != nil {
 		return err
@@ -78,11 +90,11 @@ func (j *job) commitDisk(ctx context.Context) error {
 	return nil
 }
 
-// checkOnDisk finds out whether hooks work on the disk itself, and whether that
-// can be.
-func (j *job) checkOnDisk() (err error) {
-	if j.onDisk, err = j.builder.WorksOnDisk(); err != nil || !j.onDisk {
-		return err
+// checkOnDisk finds out whether hooks can work on the disk itself, where they
+// do.
+func (j *job) checkOnDisk() error {
+	if !j.onDisk {
+		return nil
 	}
 	const what = "an element's hook works on IMAGE_BLOCK_DEVICE"
 	if slices.ContainsFunc(j.formats, func(f convert.Format) bool { return f.Name == "docker" }) {

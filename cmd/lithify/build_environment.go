@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/goccy/go-yaml"
+	"github.com/lithify/lithify/elements"
 	"github.com/lithify/lithify/rootfs"
 )
 
@@ -15,10 +17,6 @@ import (
 // Which of them a hook really gets, and which are keyed, is package rootfs'.
 func contractEnvironment(j *job) rootfs.Environment {
 	o, env := j.o, rootfs.Environment(maps.Clone(j.o.Environment))
-	var names []string
-	for _, e := range j.elements {
-		names = append(names, e.Name)
-	}
 	maps.Copy(env, rootfs.Environment{
 		"ARCH": o.Arch, "IMAGE_NAME": o.Name, "IMAGE_TYPE": "qcow2", "FS_TYPE": o.FSType, "LC_ALL": "C",
 		"DIB_ARGS": strings.Join(o.Args, " "), "DIB_ENV": dumpDIB(o.Environment),
@@ -28,7 +26,7 @@ func contractEnvironment(j *job) rootfs.Environment {
 		"DIB_DEBUG_TRACE": strconv.Itoa(o.Trace), "DIB_CHECKSUM": strings.Join(o.Checksums, ","),
 		"DIB_DEFAULT_INSTALLTYPE": o.InstallType,
 		"ELEMENTS_PATH":           strings.Join(o.ElementsPath, ":"),
-		"IMAGE_ELEMENT":           strings.Join(names, " "), "IMAGE_ELEMENT_YAML": elementPaths(j),
+		"IMAGE_ELEMENT":           strings.Join(elementNames(j.elements), " "), "IMAGE_ELEMENT_YAML": elementPaths(j.elements),
 		"DIB_ROOT_LABEL": j.graph.RootLabel(), "DIB_ROOT_FSTYPE": j.graph.RootFSType(), "DIB_BOOT_LABEL": j.graph.BootLabel(),
 		"DIB_MOUNTPOINTS": strings.Join(j.graph.MountPoints(), "|"),
 	})
@@ -42,16 +40,14 @@ func flag(on bool, off string) string {
 	return off
 }
 
-func elementPaths(j *job) string {
-	var b strings.Builder
+// elementPaths is IMAGE_ELEMENT_YAML: where each element is.
+func elementPaths(els []elements.Element) string {
 	paths := map[string]string{}
-	for _, e := range j.elements {
+	for _, e := range els {
 		paths[e.Name] = e.Path
 	}
-	for _, name := range slices.Sorted(maps.Keys(paths)) {
-		fmt.Fprintf(&b, "%s: %q\n", name, paths[name]) // a quoted word is YAML too
-	}
-	return b.String()
+	text, _ := yaml.Marshal(paths) // sorts the keys; texts always go
+	return string(text)
 }
 
 // dumpDIB lists the caller's DIB_ variables as the shell declares them. Values
@@ -64,19 +60,10 @@ func dumpDIB(env map[string]string) string {
 			continue
 		}
 		value := env[name]
-		if isSecret(name) {
+		if rootfs.IsSecret(name) {
 			value = "***"
 		}
 		fmt.Fprintf(&b, "declare -x %s=%s\n", name, strconv.Quote(value))
 	}
 	return b.String()
-}
-
-func isSecret(name string) bool {
-	for _, word := range []string{"PASS", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "_KEY"} {
-		if strings.Contains(name, word) {
-			return true
-		}
-	}
-	return false
 }

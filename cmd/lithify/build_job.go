@@ -42,7 +42,8 @@ type job struct {
 	builder *rootfs.Builder
 
 	products []product
-	folders  map[string]*outputFolder // by product.base
+	folders  map[string]*outputFolder // by product.place
+	own      *outputFolder            // that of NAME
 
 	upToDate    bool
 	onDisk      bool   // hooks work on the disk itself: it is mounted until they and the formats of the tree are done
@@ -211,8 +212,29 @@ func storeRoot(env map[string]string) string {
 // plan opens the store, plans the steps and finds out whether the outputs that
 // are there already are what they would become.
 func (j *job) plan(ctx context.Context) error {
+	j.records = outputRecords{Dir: filepath.Join(storeRoot(j.o.Environment), "outputs")}
+	if err := j.prepare(ctx, false); err != nil {
+		return err
+	}
+	intent, err := j.builder.Intent()
+	if err != nil {
+		return err
+	}
+	j.onDisk = intent.OnDisk
+	if err := j.checkOnDisk(); err != nil {
+		return err
+	}
+	j.key = j.outputKey(intent.Key)
+	if err := j.openFolders(ctx); err != nil {
+		return err
+	}
+	return j.lookForOutputs()
+}
+
+// prepare makes the work folder, opens the store and reads the elements'
+// environment; preview is for a build that is only planned.
+func (j *job) prepare(ctx context.Context, preview bool) error {
 	root := storeRoot(j.o.Environment)
-	j.records = outputRecords{Dir: filepath.Join(root, "outputs")}
 	work, remove, err := newWork(j.o.TmpDir)
 	if err != nil {
 		return err
@@ -225,21 +247,9 @@ func (j *job) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if j.builder, err = rootfs.New(ctx, options); err != nil {
-		return err
-	}
-	intent, err := j.builder.Intent()
-	if err != nil {
-		return err
-	}
-	if err := j.checkOnDisk(); err != nil {
-		return err
-	}
-	j.key = j.outputKey(intent)
-	if err := j.openFolders(ctx); err != nil {
-		return err
-	}
-	return j.lookForOutputs()
+	options.Preview = preview
+	j.builder, err = rootfs.New(ctx, options)
+	return err
 }
 
 // openStore opens the store, or one in memory for a build that keeps no layer.

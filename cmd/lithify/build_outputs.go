@@ -42,19 +42,17 @@ func (j *job) writeOutputs(ctx context.Context) error {
 	j.made = make([]*output, len(j.products))
 	j.files = make([]OutputFile, len(j.products))
 	j.undo = append(j.undo, j.abortOutputs)
-	if !j.onDisk {
-		return errors.Join(j.writeProducts(ctx, func(product) bool { return true }), j.gatherManifests())
-	}
-	if err := j.writeProducts(ctx, func(p product) bool { return p.disk == "" }); err != nil {
+	first := func(p product) bool { return !j.onDisk || p.disk == "" }
+	if err := j.writeProducts(ctx, first); err != nil {
 		return err
 	}
-	if err := j.gatherManifests(); err != nil {
+	if err := j.gatherManifests(); err != nil || !j.onDisk {
 		return err
 	}
 	if err := j.commitDisk(ctx); err != nil {
 		return err
 	}
-	return j.writeProducts(ctx, func(p product) bool { return p.disk != "" })
+	return j.writeProducts(ctx, func(p product) bool { return !first(p) })
 }
 
 func (j *job) writeProducts(ctx context.Context, wanted func(product) bool) error {
@@ -114,7 +112,7 @@ func (j *job) publish(ctx context.Context) error {
 	if !j.manifests {
 		return nil
 	}
-	_, err := j.folders[j.o.Name].PublishManifests()
+	_, err := j.own.PublishManifests()
 	return err
 }
 
@@ -130,7 +128,7 @@ func (j *job) gatherManifests() error {
 	if err != nil {
 		return fmt.Errorf("reading the manifests: %w", err)
 	}
-	dir, err := j.folders[j.o.Name].Manifests()
+	dir, err := j.own.Manifests()
 	if err != nil {
 		return err
 	}

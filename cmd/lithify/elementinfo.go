@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/lithify/lithify/elements"
 	"github.com/spf13/pflag"
 )
@@ -76,20 +75,14 @@ func elementNames(els []elements.Element) []string {
 }
 
 func writeElementEnv(w io.Writer, els []elements.Element) error {
-	paths := map[string]string{}
 	var pairs []string
 	for _, e := range els {
-		paths[e.Name] = e.Path
 		pairs = append(pairs, "["+shellWord(e.Name)+"]="+shellWord(e.Path))
-	}
-	text, err := yaml.Marshal(paths) // sorts the keys
-	if err != nil {
-		return fmt.Errorf("writing IMAGE_ELEMENT_YAML: %w", err)
 	}
 	// The array's text is evaluated once more by who asks for it, as is usual:
 	// eval declare -A a=($(get_image_element_array)).
-	_, err = fmt.Fprintf(w, "export IMAGE_ELEMENT=%s\nexport IMAGE_ELEMENT_YAML=%s\nfunction get_image_element_array {\n    printf '%%s ' %s\n}\nexport -f get_image_element_array\n",
-		shellWord(strings.Join(elementNames(els), " ")), shellWord(string(text)), shellWords(pairs))
+	_, err := fmt.Fprintf(w, "export IMAGE_ELEMENT=%s\nexport IMAGE_ELEMENT_YAML=%s\nfunction get_image_element_array {\n    printf '%%s ' %s\n}\nexport -f get_image_element_array\n",
+		shellWord(strings.Join(elementNames(els), " ")), shellWord(elementPaths(els)), shellWords(pairs))
 	return err
 }
 

@@ -170,15 +170,22 @@ func readSmall(path string, limit int64) (string, error) {
 	return string(text), err
 }
 
-func readBlockSize(o *Options) error {
-	switch v := o.Environment["DIB_BLOCK_SIZE"]; v {
+func readBlockSize(o *Options) (err error) {
+	o.BlockSize, err = sectorSize(o.Environment["DIB_BLOCK_SIZE"])
+	return err
+}
+
+// sectorSize reads DIB_BLOCK_SIZE; 0 leaves it to the configuration.
+func sectorSize(text string) (int, error) {
+	switch text {
 	case "":
-	case "512", "4096":
-		o.BlockSize, _ = strconv.Atoi(v)
-	default:
-		return usagef("DIB_BLOCK_SIZE: %q is no sector size; allowed are 512 and 4096", v)
+		return 0, nil
+	case "512":
+		return 512, nil
+	case "4096":
+		return 4096, nil
 	}
-	return nil
+	return 0, usagef("DIB_BLOCK_SIZE: %q is no sector size; allowed are 512 and 4096", text)
 }
 
 func readEpoch(o *Options) error {

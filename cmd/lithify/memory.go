@@ -38,7 +38,10 @@ func (j *job) roomFor(need int64) (string, error) {
 	if err != nil || j.o.NoTmpfs || total < 2*j.o.MinTmpfs || need > available/2 {
 		return j.work, nil
 	}
-	return j.memory.dir, j.mountMemory(available / 2)
+	if err := j.mountMemory(available / 2); err != nil {
+		return "", err
+	}
+	return j.memory.dir, nil
 }
 
 func (j *job) mountMemory(size int64) error {

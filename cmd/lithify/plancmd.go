@@ -25,8 +25,12 @@ func newPlanCommand(env []string, stdout io.Writer) *cobra.Command {
 		DisableFlagParsing: true, // the options are those of disk-image-create
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o, err := parseOptions(args, env)
-			if errors.Is(err, errHelp) {
+			switch {
+			case errors.Is(err, errHelp):
 				return cmd.Help()
+			case errors.Is(err, errVersion):
+				_, err := fmt.Fprintln(stdout, version())
+				return err
 			}
 			if err != nil {
 				return err
@@ -74,22 +78,8 @@ func planMain(ctx context.Context, o Options, stdout, stderr io.Writer) (err err
 
 // preview opens the store and asks for the steps.
 func (j *job) preview(ctx context.Context) ([]rootfs.PreviewStep, error) {
-	root := storeRoot(j.o.Environment)
-	work, remove, err := newWork(j.o.TmpDir)
-	if err != nil {
-		return nil, err
-	}
-	j.work, j.undo = work, append(j.undo, remove)
 	j.o.NoTmpfs = true
-	if err := j.openStore(ctx, root); err != nil {
-		return nil, err
-	}
-	options, err := j.treeOptions(root)
-	if err != nil {
-		return nil, err
-	}
-	options.Preview = true
-	if j.builder, err = rootfs.New(ctx, options); err != nil {
+	if err := j.prepare(ctx, true); err != nil {
 		return nil, err
 	}
 	kept, err := j.store.List(ctx)
@@ -177,34 +167,16 @@ func (j *job) previewDisks(ctx context.Context, steps []rootfs.PreviewStep) (pla
 		content[at] = blockdev.Content{Inodes: 2, Dirs: 1, Bytes: 8192}
 	}
 	if last := len(steps) - 1; last >= 0 && steps[last].Would == rootfs.WouldReuse {
-		if content, err = j.measureKept(ctx); err != nil {
+		if err := j.buildTree(ctx); err != nil { // every step of it is there
+			return nil, false, err
+		}
+		if content, err = j.measure(ctx); err != nil {
 			return nil, false, err
 		}
 		known = true
 	}
-	request := blockdev.Request{ImageSize: j.o.ImageSize}
-	if j.o.HasExtraSize {
-		request.ExtraSize = max(1, j.o.ImageExtraSize)
-	}
-	plan, err = j.graph.Layout(content, request)
+	plan, err = j.graph.Layout(content, j.sizes())
 	return plan, known, err
-}
-
-// measureKept measures the finished tree; every step of it is there.
-func (j *job) measureKept(ctx context.Context) (map[string]blockdev.Content, error) {
-	res, err := j.builder.Run(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c, err := j.store.Scratch(ctx, res.Layer)
-	if err != nil {
-		return nil, err
-	}
-	j.undo = append(j.undo, c.Close)
-	if err := blockdev.MakeMountPoints(c.Dir(), j.graph.MountPoints()); err != nil {
-		return nil, err
-	}
-	return blockdev.Measure(ctx, c.Dir(), j.graph.MountPoints())
 }
 
 const barWidth = 72

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/convert"
@@ -21,6 +21,7 @@ type product struct {
 	format convert.Format
 	disk   string // the node; "" for formats of the tree
 	base   string // the file's path without a dot and the extension
+	place  string // the same, absolute and without links
 	named  string // the file in the tree that names the one to copy; "" for formats
 }
 
@@ -56,7 +57,26 @@ func (j *job) planProducts() error {
 	if err := j.planTreeFiles(); err != nil {
 		return err
 	}
+	for i := range j.products {
+		var err error
+		if j.products[i].place, err = placeOf(j.products[i].base); err != nil {
+			return err
+		}
+	}
 	return j.checkPaths()
+}
+
+// placeOf tells where a file is, however its folder is named: "web" and the
+// absolute path of it are one.
+func placeOf(base string) (string, error) {
+	dir, err := filepath.Abs(filepath.Dir(base))
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return "", fmt.Errorf("finding the folder of output %q: %w", base, err)
+	}
+	return filepath.Join(dir, filepath.Base(base)), nil
 }
 
 // baseOf is NAME for the disk that carries /, NAME-NODE for others; a disk may
@@ -80,36 +100,41 @@ func (j *job) baseOf(d *blockdev.LocalLoop, root bool) (string, error) {
 func (j *job) checkPaths() error {
 	seen := map[string]product{}
 	for _, p := range j.products {
-		if old, ok := seen[p.path()]; ok && p.path() != "" {
+		if p.path() == "" {
+			continue
+		}
+		file := p.place + "." + p.format.Extension
+		if old, ok := seen[file]; ok {
 			return usagef("format %q of disk %q and format %q of disk %q would both be %q; rename one of the disks",
 				old.format.Name, old.disk, p.format.Name, p.disk, p.path())
 		}
-		seen[p.path()] = p
+		seen[file] = p
 	}
 	return nil
 }
 
 // openFolders takes the names of all outputs: that of NAME, which also holds the
-// manifests, and one for each base elsewhere. They are taken in the order of
-// the configuration, NAME first; builds of one name take NAME first, so none
-// waits for another in a circle.
+// manifests, and one for each base elsewhere. All builds take them in the order
+// of their places, so none waits for another in a circle.
 func (j *job) openFolders(ctx context.Context) error {
-	j.folders = map[string]*outputFolder{}
-	bases := []string{j.o.Name}
-	for _, p := range j.products {
-		bases = append(bases, p.base)
+	place, err := placeOf(j.o.Name)
+	if err != nil {
+		return err
 	}
-	for _, base := range bases {
-		if j.folders[base] != nil {
-			continue
-		}
-		f, err := openOutputs(ctx, base, j.o.Overwrite, func() { j.ui.Warn("another build makes outputs of this name: waiting for it") })
+	bases := map[string]string{place: j.o.Name}
+	for _, p := range j.products {
+		bases[p.place] = p.base
+	}
+	j.folders = map[string]*outputFolder{}
+	for _, at := range slices.Sorted(maps.Keys(bases)) {
+		f, err := openOutputs(ctx, bases[at], j.o.Overwrite, func() { j.ui.Warn("another build makes outputs of this name: waiting for it") })
 		if err != nil {
 			return err
 		}
-		j.folders[base] = f
+		j.folders[at] = f
 		j.undo = append(j.undo, f.Close)
 	}
+	j.own = j.folders[place]
 	return nil
 }
 
@@ -118,7 +143,7 @@ func (j *job) writeProduct(ctx context.Context, i int, p product) error {
 	if p.format.Name == "docker" {
 		return j.pushImage(ctx, i)
 	}
-	out, err := j.folders[p.base].New("." + p.format.Extension)
+	out, err := j.folders[p.place].New("." + p.format.Extension)
 	if err != nil {
 		return err
 	}
@@ -142,15 +167,13 @@ func (j *job) writeProduct(ctx context.Context, i int, p product) error {
 }
 
 func (j *job) writeTree(ctx context.Context, out *output, p product) error {
-	total, err := j.treeBytes()
-	if err != nil {
-		return err
-	}
-	o := convert.TreeOptions{Format: j.format, Logger: j.ui.Logger(), Progress: j.progressOf(out, total)}
-	if j.onDisk {
-		for _, m := range j.diskPlan.Mounts {
-			o.Exclude = append(o.Exclude, strings.TrimPrefix(path.Join(m.MountPoint, "lost+found"), "/"))
+	o := convert.TreeOptions{Format: j.format, Logger: j.ui.Logger()}
+	if j.ui.Live() {
+		total, err := j.treeBytes()
+		if err != nil {
+			return err
 		}
+		o.Progress = j.progressOf(out, total)
 	}
 	if j.o.Epoch != nil {
 		o.Time = *j.o.Epoch

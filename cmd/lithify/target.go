@@ -74,12 +74,18 @@ var (
 
 // getenv is the last value of a variable in a list of NAME=value.
 func getenv(env []string, name string) string {
+	value, _ := lookupEnv(env, name)
+	return value
+}
+
+// lookupEnv also tells whether the variable is set.
+func lookupEnv(env []string, name string) (value string, set bool) {
 	for _, entry := range slices.Backward(env) {
-		if value, ok := strings.CutPrefix(entry, name+"="); ok {
-			return value
+		if value, set = strings.CutPrefix(entry, name+"="); set {
+			return value, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // codeError carries the exit code that the contract gives to an error.

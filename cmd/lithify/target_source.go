@@ -65,7 +65,7 @@ func (j *sourceJob) run(ctx context.Context, answer bool) error {
 	if err := os.MkdirAll(j.cache, 0o755); err != nil {
 		return err
 	}
-	unlock, err := lockSources(ctx, filepath.Join(cache, "repositories_flock"), 600*time.Second)
+	unlock, err := lockSources(ctx, filepath.Join(cache, "repositories_flock"))
 	if err != nil {
 		return err
 	}
@@ -126,27 +126,21 @@ func (j *sourceJob) note(name, line string) error {
 // fetched notes that s is in the image.
 func (j *sourceJob) fetched(s source) error { return j.note("/etc/dib-source-repositories", s.dest) }
 
+// patience is how long fetching waits for another build's, as the contract has it.
+const patience = 600 * time.Second
+
 // lockSources takes an exclusive lock, which ends with the process at the latest.
-func lockSources(ctx context.Context, name string, patience time.Duration) (unlock func(), err error) {
+func lockSources(ctx context.Context, name string) (unlock func(), err error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	until := time.Now().Add(patience)
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if err != syscall.EWOULDBLOCK && err != syscall.EINTR || time.Now().After(until) {
-			return nil, errors.Join(fmt.Errorf("locking %q: %w", name, err), f.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), f.Close())
-		case <-time.After(100 * time.Millisecond):
-		}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("another build has held it for %s", patience))
+	defer cancel()
+	if err := lockFile(ctx, f, nil); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %q: %w", name, err), f.Close())
 	}
+	return func() { f.Close() }, nil
 }
 
 // source is one line of a source-repository file, with what variables say
@@ -293,13 +287,4 @@ func expandVariables(line string, env []string) (string, error) {
 		return value
 	})
 	return out, mistake
-}
-
-func lookupEnv(env []string, name string) (string, bool) {
-	for i := len(env) - 1; i >= 0; i-- {
-		if value, ok := strings.CutPrefix(env[i], name+"="); ok {
-			return value, true
-		}
-	}
-	return "", false
 }

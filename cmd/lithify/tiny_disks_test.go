@@ -78,3 +78,19 @@ func TestTinyDiskMistakes(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
+
+// A disk's folder may be the one where the outputs are anyway, by another name.
+func TestTinyDiskInTheSameFolder(t *testing.T) {
+	t.Parallel()
+	w := newTiny(t, nil)
+	same := filepath.Join(w.dir, "same")
+	must(t, os.Symlink(w.out, same))
+	config := strings.Replace(twoDisks(same), `"name": "rootdisk"`, `"name": "rootdisk", "directory": "`+same+`"`, 1)
+	w = w.with(strings.Replace(config, "7.5GiB", "20MiB", 1))
+	w.build("web", "raw,tar")
+	for _, file := range []string{"web.raw", "web-datadisk.raw", "web.tar"} {
+		if _, err := os.Stat(w.path(file)); err != nil {
+			t.Error(err)
+		}
+	}
+}

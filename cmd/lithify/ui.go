@@ -232,6 +232,12 @@ func (u *ui) Tail(n int) []string {
 	return u.tail.last(n)
 }
 
+// Live says whether somebody sees Progress.
+func (u *ui) Live() bool {
+	_, live := u.screen.(*liveScreen)
+	return live
+}
+
 // Progress says how much of an output is written, in bytes.
 func (u *ui) Progress(name string, done, total int64) {
 	u.mu.Lock()
