@@ -19,8 +19,10 @@ import (
 // allowed there when both are alike. Left out are hidden entries at the top
 // and directly below, tests, compiled Python, and files that describe one
 // element only.
-func Merge(els []Element) (*Tree, error) {
-	t := &Tree{nodes: map[string]*node{}}
+func Merge(els []Element) (*Tree, error) { return merge(els, nil) }
+
+func merge(els []Element, done map[string][]Phase) (*Tree, error) {
+	t := &Tree{nodes: map[string]*node{}, done: done}
 	var errs []error
 	for _, e := range els {
 		m := merger{tree: t, element: e}
@@ -50,6 +52,9 @@ func (m *merger) top() error {
 	}
 	for _, e := range entries {
 		name := e.Name()
+		if m.tree.done[m.element.Name] != nil && isServed(name) {
+			continue
+		}
 		info, err := fs.Stat(m.element.FS, name)
 		if errors.Is(err, fs.ErrNotExist) && e.Type()&fs.ModeSymlink != 0 {
 			continue // a link that leads nowhere is neither file nor folder
@@ -84,7 +89,7 @@ func leftOutFile(name string) bool {
 			return true
 		}
 	}
-	alone := []string{"element-deps", "element-provides", "pkg-map", "svc-map", "one-step-per-phase", "binds", "host-files", "output-files"}
+	alone := []string{"element-deps", "element-provides", "pkg-map", "svc-map", "one-step-per-phase", "binds", "host-files", "output-files", servesFile}
 	return slices.Contains(alone, name) || strings.HasSuffix(name, ".pyc")
 }
 

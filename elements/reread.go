@@ -66,7 +66,7 @@ func (t *Tree) Reread(dir string) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	now.names = t.names
+	now.names, now.done = t.names, t.done
 	for path, n := range now.nodes {
 		if old, ok := t.nodes[path]; ok {
 			n.Element, n.Builtin = old.Element, old.Builtin

@@ -13,7 +13,8 @@ import (
 // structure. It holds where each file comes from, not its content.
 type Tree struct {
 	nodes map[string]*node
-	names *regexp.Regexp // of hooks; nil: the usual
+	names *regexp.Regexp     // of hooks; nil: the usual
+	done  map[string][]Phase // by element, phases whose hooks have run before this build
 }
 
 // node is one file, folder or link of the tree, and where its content is.
@@ -112,7 +113,7 @@ func (t *Tree) HooksNamed(p Phase, names *regexp.Regexp) []Hook {
 	var hooks []Hook
 	for _, n := range t.nodes {
 		dir, name := path.Split(n.Path)
-		if dir == p.Dir()+"/" && Eligible(name, t.mode(n, p), names) {
+		if dir == p.Dir()+"/" && !slices.Contains(t.done[n.Element], p) && Eligible(name, t.mode(n, p), names) {
 			hooks = append(hooks, Hook{p, name, n.Path, n.Element, n.Builtin})
 		}
 	}

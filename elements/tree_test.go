@@ -50,7 +50,7 @@ func mustMerge(t *testing.T, els ...Element) *Tree {
 func TestMergeLeavesOut(t *testing.T) {
 	e := element(t, "e", map[string]string{
 		"README.rst": "", "README.md": "", "LICENSE": "", "element-deps": "", "element-provides": "", "pkg-map": "", "svc-map": "",
-		"package-installs.yaml": "", "package-installs.json": "", "block-device-default.yaml": "", "one-step-per-phase": "",
+		"package-installs.yaml": "", "package-installs.json": "", "block-device-default.yaml": "", "one-step-per-phase": "", "serves-elements": "",
 		".hidden": "", "x.pyc": "", "source-repository-x": "kept", "other": "kept",
 		"tests/test": "", "test-elements/case/x": "", "__pycache__/x": "", ".git/config": "",
 		"install.d/.hidden": "", "install.d/x.pyc": "", "install.d/__pycache__/x": "", "install.d/10-x": "#!/bin/sh\n", "install.d/x.service": "",

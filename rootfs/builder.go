@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/lithify/lithify/elements"
@@ -23,9 +24,13 @@ type Cover struct {
 // Options say what to build and with what. Store, Hooks, Work and Binary are
 // required.
 type Options struct {
-	Store       Store
-	Elements    []elements.Element
-	Hooks       *elements.Tree
+	Store    Store
+	Elements []elements.Element
+	Hooks    *elements.Tree
+	// Base is the image that this one starts from, nil for the empty tree. Its
+	// installing phases come first, as they are in a build of its own. Its
+	// elements are among Elements, and Hooks is merged onto them.
+	Base        *Builder
 	Environment Environment // the caller's and the contract's variables
 	Packages    []string    // installed after the install phase
 	Work        string      // folder of this build only, on any file system
@@ -167,7 +172,7 @@ func (b *Builder) adopt(ctx context.Context, t *elements.Tree) error {
 			return err
 		}
 	}
-	if b.packs, err = elements.PackageInstalls(b.o.Elements, env); err != nil {
+	if b.packs, err = elements.PackageInstalls(b.own(), env); err != nil {
 		return err
 	}
 	if b.maps, err = elements.PackageMaps(b.o.Elements); err != nil {
@@ -175,6 +180,16 @@ func (b *Builder) adopt(ctx context.Context, t *elements.Tree) error {
 	}
 	b.services, err = elements.MergeServiceMaps(b.o.Elements)
 	return err
+}
+
+// own are the elements that the base does not have.
+func (b *Builder) own() []elements.Element {
+	if b.o.Base == nil {
+		return b.o.Elements
+	}
+	return slices.DeleteFunc(slices.Clone(b.o.Elements), func(e elements.Element) bool {
+		return slices.ContainsFunc(b.o.Base.o.Elements, func(of elements.Element) bool { return of.Name == e.Name })
+	})
 }
 
 // addHostFiles brings what elements want from the host into the hooks tree,
@@ -212,8 +227,17 @@ type Intent struct {
 }
 
 // Intent plans the whole build.
-func (b *Builder) Intent() (Intent, error) {
-	intent := Intent{Key: b.first()}
+func (b *Builder) Intent() (Intent, error) { return b.intend(groups) }
+
+func (b *Builder) intend(groups [][]elements.Phase) (Intent, error) {
+	var intent Intent
+	if b.o.Base != nil {
+		var err error
+		if intent, err = b.o.Base.intend(installing); err != nil {
+			return Intent{}, err
+		}
+	}
+	intent.Key = b.first(intent.Key)
 	for _, group := range groups {
 		steps, err := b.plan(group)
 		if err != nil {
@@ -227,8 +251,9 @@ func (b *Builder) Intent() (Intent, error) {
 	return intent, nil
 }
 
-// first is the key of the empty tree: what every step depends on.
-func (b *Builder) first() Key {
+// first is the key of the tree that the build starts from, which has the key
+// base or is empty: what every step depends on.
+func (b *Builder) first(base Key) Key {
 	in := inputs{}
 	in.add("arch", []byte(b.env["ARCH"]))
 	if b.o.Epoch != nil {
@@ -242,18 +267,17 @@ func (b *Builder) first() Key {
 			in["answer "+name] = sum
 		}
 	}
-	return in.key("")
+	return in.key(base)
 }
 
 // Run gives the finished tree, resuming from the newest reusable layer. When a
 // step fails, or ctx ends, what succeeded is sealed, so that the next run
 // resumes there.
 func (b *Builder) Run(ctx context.Context) (res Result, err error) {
-	base, err := b.o.Store.Base(ctx)
+	r, err := b.begin(ctx)
 	if err != nil {
-		return res, fmt.Errorf("opening the empty base: %w", err)
+		return res, err
 	}
-	r := &run{Builder: b, layer: base, key: b.first()}
 	defer func() { err = errors.Join(err, r.close(err != nil)) }()
 	var rest []step
 	for _, group := range groups {
@@ -271,6 +295,40 @@ func (b *Builder) Run(ctx context.Context) (res Result, err error) {
 	}
 	return Result{Rest: res.Rest, Layer: r.layer, Key: r.key, Seed: r.seed, Plan: r.planText, Ran: r.ran, Reused: r.reused, Binds: r.binds, Phases: r.phases}, nil
 }
+
+// begin stands on the tree that the build starts from.
+func (b *Builder) begin(ctx context.Context) (*run, error) {
+	if b.o.Base != nil {
+		return b.o.Base.install(ctx, b)
+	}
+	base, err := b.o.Store.Base(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("opening the empty base: %w", err)
+	}
+	return &run{Builder: b, layer: base, key: b.first("")}, nil
+}
+
+// install makes the tree up to the end of the installing phases, and gives a run
+// of the builder next that stands on it.
+func (b *Builder) install(ctx context.Context, next *Builder) (_ *run, err error) {
+	r, err := b.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.close(err != nil)) }()
+	for _, group := range installing {
+		if _, err := r.group(ctx, group, false); err != nil {
+			return nil, err
+		}
+	}
+	return &run{
+		Builder: next, layer: r.layer, key: next.first(r.key), binds: r.binds, phases: r.phases, ran: r.ran, reused: r.reused,
+		unkept: r.unkept || b.o.Fresh, // nothing is kept that stands on what is not
+	}, nil
+}
+
+// installing are the groups of elements.Installing.
+var installing = groups[:3]
 
 // groups are the phases between which the plan may change: a group's steps are
 // planned when it begins, since extra-data hooks may have changed the hooks tree.

@@ -51,6 +51,9 @@ func (b *Builder) plan(group []elements.Phase) ([]step, error) {
 		steps = append(steps, hooks...)
 		switch phase {
 		case elements.Root:
+			if b.o.Base != nil {
+				break // it has done so
+			}
 			steps = append(steps, b.deed(phase, "prepare", (*run).prepare))
 		case elements.Install:
 			packages, err := b.planPackages()

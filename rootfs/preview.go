@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/lithify/lithify/elements"
 )
 
 // What a build would do with a step.
@@ -38,19 +40,31 @@ type Change struct{ Input, Old, New string }
 // running a hook. kept are the records of the store. A step that always runs is
 // taken to leave what it left last time. Options.Preview must be set.
 func (b *Builder) Preview(ctx context.Context, kept []Record) ([]PreviewStep, error) {
-	p := previewer{Builder: b, kept: kept, key: b.first()}
+	p := previewer{kept: kept}
+	err := p.groups(ctx, b, groups)
+	return p.steps, err
+}
+
+// groups goes through the build's groups of phases, after those of its base.
+func (p *previewer) groups(ctx context.Context, b *Builder, groups [][]elements.Phase) error {
+	if b.o.Base != nil {
+		if err := p.groups(ctx, b.o.Base, installing); err != nil {
+			return err
+		}
+	}
+	p.Builder, p.key = b, b.first(p.key)
 	for _, group := range groups {
 		steps, err := b.plan(group)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, s := range steps {
 			if err := p.step(ctx, s); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return p.steps, nil
+	return nil
 }
 
 type previewer struct {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -29,6 +30,7 @@ type job struct {
 	ui   *ui
 	undo []func() error // in order of the deeds
 
+	base     *job // the image that this one starts from, resolved; nil: none
 	elements []elements.Element
 	hooks    *elements.Tree
 	graph    *blockdev.Graph
@@ -59,6 +61,7 @@ type job struct {
 	manifests   bool // there are some to publish
 	files       []OutputFile
 	ran, reused int
+	observe     func(rootfs.Event) // of the image that starts from this one
 }
 
 // check finds every mistake that can be found before anything is built.
@@ -73,15 +76,22 @@ func (j *job) check(ctx context.Context) error {
 
 // resolve finds the elements and merges their hooks.
 func (j *job) resolve() error {
+	if j.o.Base != nil {
+		j.base = &job{o: *j.o.Base, ui: j.ui}
+		if err := errors.Join(j.base.resolve(), j.base.configureDisks()); err != nil {
+			return fmt.Errorf("the image to start from: %w", err)
+		}
+	}
 	library, err := elements.Open(strings.Join(j.o.ElementsPath, ":"))
 	if err != nil {
 		return err
 	}
-	names := elements.Assemble(j.o.Elements, elements.AssembleOptions{SkipBase: j.o.SkipBase, Arch: j.o.Arch})
+	asked, skipBase := j.o.allElements()
+	names := elements.Assemble(asked, elements.AssembleOptions{SkipBase: skipBase, Arch: j.o.Arch})
 	if j.elements, err = library.Resolve(names...); err != nil {
 		return err
 	}
-	if j.hooks, err = elements.Merge(j.elements); err != nil {
+	if j.hooks, err = elements.MergeOnto(j.baseElements(), j.elements); err != nil {
 		return err
 	}
 	if text := j.o.Environment["RUN_PARTS_REGEX"]; text != "" {
@@ -92,6 +102,13 @@ func (j *job) resolve() error {
 		j.hooks.NameHooks(names)
 	}
 	return j.hooks.LinkInstallTypes(j.installTypes())
+}
+
+func (j *job) baseElements() []elements.Element {
+	if j.base == nil {
+		return nil
+	}
+	return j.base.elements
 }
 
 func (j *job) installTypes() map[string]string {
@@ -243,13 +260,36 @@ func (j *job) prepare(ctx context.Context, preview bool) error {
 	if err := j.openStore(ctx, root); err != nil {
 		return err
 	}
+	j.builder, err = j.newBuilder(ctx, root, preview)
+	return err
+}
+
+func (j *job) newBuilder(ctx context.Context, root string, preview bool) (*rootfs.Builder, error) {
 	options, err := j.treeOptions(root)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	options.Preview = preview
-	j.builder, err = rootfs.New(ctx, options)
-	return err
+	if j.base != nil {
+		if options.Base, err = j.baseBuilder(ctx, root, preview, options.Observe); err != nil {
+			return nil, err
+		}
+	}
+	return rootfs.New(ctx, options)
+}
+
+// baseBuilder builds the image to start from as far as it is shared. Its steps
+// are counted and shown as this build's; the shells of break= are for the image
+// that was asked for.
+func (j *job) baseBuilder(ctx context.Context, root string, preview bool, observe func(rootfs.Event)) (*rootfs.Builder, error) {
+	b := j.base
+	b.store, b.work, b.observe = j.store, filepath.Join(j.work, "base"), observe
+	if err := os.Mkdir(b.work, 0o755); err != nil {
+		return nil, err
+	}
+	b.o.Environment = maps.Clone(b.o.Environment)
+	maps.DeleteFunc(b.o.Environment, func(name, _ string) bool { return strings.HasPrefix(name, "break") })
+	return b.newBuilder(ctx, root, preview)
 }
 
 // openStore opens the store, or one in memory for a build that keeps no layer.
@@ -303,6 +343,9 @@ func (j *job) layoutFor(seed rootfs.Key) (string, []byte, error) {
 
 // observer turns the builder's events into lines.
 func (j *job) observer() func(rootfs.Event) {
+	if j.observe != nil {
+		return j.observe
+	}
 	var done func(error)
 	return func(e rootfs.Event) {
 		switch {

@@ -230,7 +230,7 @@ func (o *Options) check() error {
 }
 
 func checkElements(o *Options) error {
-	if len(o.Elements) == 0 {
+	if len(o.Elements) == 0 && o.Base == nil {
 		return usagef("no element given: name at least an operating system's, for instance: %s -o debian debian-minimal vm", o.Command)
 	}
 	for _, e := range o.Elements {

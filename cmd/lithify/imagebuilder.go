@@ -36,7 +36,7 @@ func imageBuilderMain(ctx context.Context, args, env []string, stdin io.Reader, 
 	}
 	if *dryRun {
 		for _, image := range images {
-			announce(stderr, image)
+			announce(stderr, image.shellText(environmentMap(env), false))
 		}
 		return exitOK
 	}
@@ -54,7 +54,7 @@ func imageBuilderMain(ctx context.Context, args, env []string, stdin io.Reader, 
 }
 
 // announce tells what is run, as it could be typed.
-func announce(w io.Writer, image imageEntry) { fmt.Fprintf(w, "%s\n\n", image) }
+func announce(w io.Writer, command string) { fmt.Fprintf(w, "%s\n\n", command) }
 
 func readImages(files []string) ([]imageEntry, error) {
 	var texts []imageText

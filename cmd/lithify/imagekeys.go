@@ -22,13 +22,12 @@ type valueKind string
 
 // The names are for messages: "wants a whole number".
 const (
-	wantsText    valueKind = "a text"
-	wantsFlag    valueKind = "true or false"
-	wantsNumber  valueKind = "a whole number"
-	wantsRepeat  valueKind = "a whole number " // how often the option is given
-	wantsList    valueKind = "a list of texts"
-	wantsMap     valueKind = "a map of texts"
-	wantsAddress valueKind = "the imagename of another image"
+	wantsText   valueKind = "a text"
+	wantsFlag   valueKind = "true or false"
+	wantsNumber valueKind = "a whole number"
+	wantsRepeat valueKind = "a whole number " // how often the option is given
+	wantsList   valueKind = "a list of texts"
+	wantsMap    valueKind = "a map of texts"
 )
 
 // imageKeys are all keys, in the order of their arguments.
@@ -60,7 +59,7 @@ var imageKeys = []imageKey{
 	{name: "packages", kind: wantsList, option: "-p", help: "packages to install besides"},
 	{name: "skip-base", kind: wantsFlag, option: "-n", help: "leave out the element base"},
 	{name: "elements", kind: wantsList, help: "elements of the image"},
-	{name: "base", kind: wantsAddress, help: "another image that this one starts from (not supported yet)"},
+	{name: "base", kind: wantsText, help: "imagename of another image that this one starts from"},
 }
 
 func imageArchs() []string {

@@ -10,6 +10,8 @@ import (
 type imageEntry struct {
 	name   string
 	values map[string]imageValue
+	places map[string]string // where each value is, for messages
+	base   *imageEntry       // the image of the list that this one starts from
 }
 
 // imageText is a file of images, as it was read.
@@ -31,7 +33,11 @@ func parseImages(texts []imageText) ([]imageEntry, error) {
 	if err := errors.Join(mistakes...); err != nil {
 		return nil, err
 	}
-	return mergeImages(all), nil
+	images := mergeImages(all)
+	if err := errors.Join(linkBases(images)...); err != nil {
+		return nil, err
+	}
+	return images, nil
 }
 
 func parseImageFile(t imageText) (entries []imageEntry, errs []error) {
@@ -48,11 +54,13 @@ func parseImageFile(t imageText) (entries []imageEntry, errs []error) {
 			errs = append(errs, fmt.Errorf("%s: %s, want a map of keys", where, item.found()))
 			continue
 		}
-		e := imageEntry{values: map[string]imageValue{}}
+		e := imageEntry{values: map[string]imageValue{}, places: map[string]string{}}
 		for k, key := range item.keys {
+			place := fmt.Sprintf("%s: line %d", t.file, key.line)
 			if err := e.set(key.name, item.items[k]); err != nil {
-				errs = append(errs, fmt.Errorf("%s: line %d: %w", t.file, key.line, err))
+				errs = append(errs, fmt.Errorf("%s: %w", place, err))
 			}
+			e.places[key.name] = place
 		}
 		e.name = e.values["imagename"].text
 		entries = append(entries, e)
@@ -64,9 +72,6 @@ func (e *imageEntry) set(name string, v *yamlValue) error {
 	for _, k := range imageKeys {
 		if k.name != name {
 			continue
-		}
-		if k.kind == wantsAddress {
-			return notYetf("%s: an image that starts from another", name)
 		}
 		value, err := k.read(v)
 		if err != nil {
@@ -97,6 +102,7 @@ func mergeImages(all []imageEntry) []imageEntry {
 		}
 		for name, v := range e.values {
 			merged[i].values[name] = merged[i].values[name].merge(v)
+			merged[i].places[name] = e.places[name]
 		}
 		merged[i].values["imagename"] = imageValue{text: e.name}
 	}
@@ -120,25 +126,4 @@ func (e imageEntry) arguments() []string {
 		}
 	}
 	return append(args, e.values["elements"].list...)
-}
-
-// environment is what the image adds to the caller's.
-func (e imageEntry) environment() []string {
-	var env []string
-	for _, p := range e.values["environment"].pairs {
-		env = append(env, p[0]+"="+p[1])
-	}
-	return env
-}
-
-// String is the command, for a shell.
-func (e imageEntry) String() string {
-	var words []string
-	for _, p := range e.values["environment"].pairs {
-		words = append(words, p[0]+"="+shellWord(p[1]))
-	}
-	for _, word := range append([]string{e.program()}, e.arguments()...) {
-		words = append(words, shellWord(word))
-	}
-	return strings.Join(words, " ")
 }

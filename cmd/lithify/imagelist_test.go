@@ -15,7 +15,7 @@ func commands(t *testing.T, files ...string) (string, error) {
 	images, err := parseImages(texts)
 	var lines []string
 	for _, image := range images {
-		lines = append(lines, image.String())
+		lines = append(lines, image.shellText(nil, false))
 	}
 	return strings.Join(lines, "\n"), err
 }
@@ -119,7 +119,13 @@ func TestImageMistakes(t *testing.T) {
 		{"- min-tmpfs: -1\n", `a.yaml: line 1: min-tmpfs: found "-1"`},
 		{"- mkfs-journal-size: -1\n", `a.yaml: line 1: mkfs-journal-size: found "-1"`},
 		{"- install-type: sources\n", `a.yaml: line 1: install-type: found "sources"; allowed: source, package (did you mean source?)`},
-		{"- base: other\n", "a.yaml: line 1: not supported yet: base: an image that starts from another"},
+		{"- base: other\n", `a.yaml: line 1: base: found "other"; allowed are the other images: there is none`},
+		{"- imagename: web\n- imagename: x\n  base: wbe\n", `a.yaml: line 3: base: found "wbe"; allowed are the other images: web (did you mean web?)`},
+		{"- imagename: x\n  base: x\n", "a.yaml: line 2: base: x → x: an image cannot start from itself"},
+		{"- imagename: x\n  base: y\n- imagename: y\n  base: z\n- imagename: z\n  base: y\n", "a.yaml: line 4: base: y → z → y: an image cannot start from itself"},
+		{"- imagename: x\n  arch: amd64\n- imagename: y\n  base: x\n  arch: arm64\n", `a.yaml: line 4: base: "x" is for amd64, this image for arm64`},
+		{"- imagename: x\n  ramdisk: true\n- imagename: y\n  base: x\n", "a.yaml: line 4: base: not supported yet: y → x: ramdisks"},
+		{"- imagename: x\n  base: [y]\n", "a.yaml: line 2: base: found a list, want a text"},
 		{"- a: 1\n\n- b: 2\n", "a.yaml: line 3: unknown key \"b\""}, // every mistake is told
 	} {
 		got, err := commands(t, c.text)
@@ -144,7 +150,7 @@ func FuzzImageList(f *testing.F) {
 				t.Fatalf("images %v, error %v", images, err)
 			}
 			seen[image.name] = true
-			_ = image.String()
+			_ = image.shellText(nil, false)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,64 +28,69 @@ type imageRun struct {
 	jobs           int
 	stop           bool // start no further one after a failure
 
-	mu     sync.Mutex // over what is written to stdout and stderr, and failed
-	failed []failedImage
+	mu     sync.Mutex // over what is written to stdout and stderr
+	failed []endedImage
 }
 
-// failedImage is an image that was not built.
-type failedImage struct {
+// endedImage is an image whose build ended, and how.
+type endedImage struct {
 	image imageEntry
 	err   error
 }
 
 // run returns an error that names the image that failed last, and its command.
 func (r *imageRun) run(ctx context.Context, images []imageEntry) error {
-	queue := make(chan imageEntry)
-	var workers sync.WaitGroup
-	for range min(r.jobs, len(images)) {
-		workers.Go(func() {
-			for image := range queue {
-				r.build(ctx, image)
+	waiting := slices.Clone(images)
+	built := map[string]bool{}
+	ended := make(chan endedImage)
+	for running := 0; ; running-- {
+		for running < r.jobs && ctx.Err() == nil && !(r.stop && len(r.failed) > 0) {
+			at := slices.IndexFunc(waiting, func(e imageEntry) bool { return e.base == nil || built[e.base.name] })
+			if at < 0 {
+				break
 			}
-		})
-	}
-	for _, image := range images {
-		if r.over(ctx) {
+			image := waiting[at]
+			waiting = slices.Delete(waiting, at, at+1)
+			running++
+			go func() { ended <- endedImage{image, r.build(ctx, image)} }()
+		}
+		if running == 0 {
 			break
 		}
-		queue <- image
+		e := <-ended
+		if built[e.image.name] = e.err == nil; e.err != nil {
+			r.failed = append(r.failed, e)
+		}
 	}
-	close(queue)
-	workers.Wait()
-	return r.verdict(images)
+	return r.verdict(images, waiting)
 }
 
-// over says whether no further image is to be started.
-func (r *imageRun) over(ctx context.Context) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return ctx.Err() != nil || r.stop && len(r.failed) > 0
-}
-
-func (r *imageRun) verdict(images []imageEntry) error {
+// verdict tells which images failed, and which were not begun for want of the
+// one that they start from.
+func (r *imageRun) verdict(images, left []imageEntry) error {
 	if len(r.failed) == 0 {
 		return nil
 	}
-	var names []string
+	var names, without []string
 	for _, f := range r.failed {
 		names = append(names, f.image.name)
 	}
+	for _, e := range left {
+		if e.base != nil {
+			without = append(without, fmt.Sprintf("%s for want of %s", e.name, e.base.name))
+		}
+	}
+	text := fmt.Sprintf("%d of %s failed (%s)", len(r.failed), count(len(images), "image"), strings.Join(names, ", "))
+	if len(without) > 0 {
+		text += fmt.Sprintf(", %d not begun (%s)", len(without), strings.Join(without, ", "))
+	}
 	last := r.failed[len(r.failed)-1]
-	return fmt.Errorf("%d of %s failed (%s); the last: %s: %w", len(r.failed), count(len(images), "image"), strings.Join(names, ", "), last.image, last.err)
+	return fmt.Errorf("%s; the last: %s: %w", text, last.image.shellText(environmentMap(r.env), true), last.err)
 }
 
-func (r *imageRun) build(ctx context.Context, image imageEntry) {
-	// One that waited for its turn while another failed stays out.
-	if r.over(ctx) {
-		return
-	}
+func (r *imageRun) build(ctx context.Context, image imageEntry) error {
 	r.mu.Lock()
-	announce(r.stderr, image)
+	announce(r.stderr, image.shellText(environmentMap(r.env), true))
 	r.mu.Unlock()
 	stdout, stderr := r.stdout, r.stderr
 	if r.jobs > 1 {
@@ -93,11 +99,7 @@ func (r *imageRun) build(ctx context.Context, image imageEntry) {
 		defer complaint.end()
 		stdout, stderr = out, complaint
 	}
-	if err := r.process(ctx, image, stdout, stderr); err != nil {
-		r.mu.Lock()
-		r.failed = append(r.failed, failedImage{image, err})
-		r.mu.Unlock()
-	}
+	return r.process(ctx, image, stdout, stderr)
 }
 
 // process runs the program of one image. The child dies with this process: the
@@ -107,7 +109,9 @@ func (r *imageRun) process(ctx context.Context, image imageEntry, stdout, stderr
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, r.self)
 	cmd.Args = append([]string{image.program()}, image.arguments()...)
-	cmd.Env = append(append([]string{}, r.env...), image.environment()...)
+	for name, value := range image.environ(environmentMap(r.env)) {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	own := r.jobs > 1 || !isTerminal(r.stdin)
 	if r.jobs == 1 {

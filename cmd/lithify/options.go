@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,6 +19,7 @@ type Options struct {
 	Elements     []string // as named by the user, without those added by habit
 	ElementsPath []string // ELEMENTS_PATH, in order; the built-in library is not in it
 	SkipBase     bool     // do not put element base first
+	Base         *Options // the image that this one starts from; nil: none
 	Packages     []string // installed between install and post-install
 
 	Arch           string   // Debian's word for it: amd64
@@ -93,6 +95,10 @@ func parseOptions(args, env []string) (Options, error) {
 		return o, err
 	}
 	if err := applyGiven(&o, line); err != nil {
+		return o, err
+	}
+	archGiven := o.Environment["ARCH"] != "" || slices.ContainsFunc(line.given, func(g occurrence) bool { return g.option.short == "a" })
+	if err := applyBase(&o, archGiven); err != nil {
 		return o, err
 	}
 	return o, o.check()
