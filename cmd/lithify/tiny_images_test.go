@@ -16,6 +16,11 @@ const tinyImages = `
   types: [tar]
   skip-base: true
   elements: [tiny, app]
+- imagename: mail
+  types: [tar]
+  skip-base: true
+  elements: [tiny, app]
+  packages: []
 `
 
 // TestTinyImages: the images of a list share their steps, and come out the same
@@ -37,7 +42,7 @@ func TestTinyImages(t *testing.T) {
 				}
 				w.nothingLeft()
 			}
-			for _, image := range []string{"web.tar", "data.tar"} {
+			for _, image := range []string{"web.tar", "data.tar", "mail.tar"} {
 				sameBits(t, worlds[0].path(image), worlds[1].path(image))
 			}
 			sameBits(t, worlds[0].path("web.tar"), worlds[0].path("data.tar"))

@@ -266,6 +266,40 @@ part_rootless() {
     rm -rf "$home"
 }
 
+# part_images builds three images of one list, one after the other and two at
+# once, all steps new; then the same three from a common base.
+part_images() {
+    local i jobs one=() two=() based=() name packages
+    prepare # fills the downloads
+    mkdir -p "$work/images"
+    for name in web:nginx-light db:sqlite3 mail:msmtp; do
+        packages=${name#*:} name=${name%%:*}
+        cat >> "$work/images/list.yaml" << END
+- {imagename: $work/images/$name, elements: [debian-minimal, vm], packages: [$packages], types: [qcow2]}
+END
+        cat >> "$work/images/based.yaml" << END
+- {imagename: $work/images/$name, base: $work/images/golden, packages: [$packages], types: [qcow2]}
+END
+    done
+    echo "- {imagename: $work/images/golden, elements: [debian-minimal, vm], types: [raw]}" >> "$work/images/based.yaml"
+    for i in $(times 1); do
+        for jobs in 1 2; do images "images-$jobs-$i" "$jobs" list; done
+        images "images-based-$i" 2 based
+        one+=("$(wall "images-1-$i")") two+=("$(wall "images-2-$i")") based+=("$(wall "images-based-$i")")
+    done
+    compare "three images of one list, all steps new, \`--jobs 2\`; beside it \`--jobs 1\`" "1" "${two[@]}" -- "${one[@]}"
+    compare "… and from a common \`base\` (a fourth image), \`--jobs 2\`; beside \`--jobs 1\` without" - "${based[@]}" -- "${one[@]}"
+}
+
+# images NAME JOBS LIST: one build of a list with an empty store.
+images() {
+    local name=$1 jobs=$2 list=$3
+    rm -rf "$work/store-images" "$work"/images/*.qcow2 "$work"/images/*.raw "$work"/images/*.d
+    timed "$name" env LITHIFY_STORE="$work/store-images" DIB_IMAGE_CACHE="$work/cache/ours" OVERWRITE_OLD_IMAGE=1 \
+        "$work/bin/diskimage-builder" --jobs "$jobs" "$work/images/$list.yaml"
+    note "- $name: $(grep -c -- '-- .*: in ' "$work/logs/$name") steps run, $(wall "$name") s, $(processor "$name") of processor"
+}
+
 # tiny NAME HOME [COMMAND...]: one build of the small elements that the tests use.
 tiny() {
     local name=$1 home=$2
