@@ -94,10 +94,30 @@ func TestTinyBase(t *testing.T) {
 			}
 		}
 		sameTree(t, "raw:"+w.path("web.raw"), "tar:"+w.path("web.tar"), ofDisk)
+		w.plansBased(t)
 		again := w.runCommand(w.command("lithify", "diskimage-builder", "images.yaml"))
 		if again.code != 0 || len(again.hooks) > 0 {
 			t.Errorf("made again: %v", again)
 		}
+	}
+}
+
+// plansBased: lithify plan knows the steps of the base, too.
+func (w *tiny) plansBased(t *testing.T) {
+	t.Helper()
+	web := w.with("DIB_TINY_WORD=the web's", `LITHIFY_BASE={"arguments":["-o","golden","-n","tiny","collector","mid"],"set":{"DIB_TINY_WORD":"golden"}}`)
+	plan := func(elements ...string) string {
+		r := w.runCommand(web.command("lithify", append([]string{"plan", "-o", "web", "-t", "tar", "--mkfs-journal-size", "4"}, elements...)...))
+		if r.code != 0 {
+			t.Fatal(r)
+		}
+		return " " + strings.Join(strings.Fields(r.stdout), " ")
+	}
+	if text := plan("app", "shop"); !strings.Contains(text, " reuse pre-install/20-mid (mid)") || strings.Contains(text, " run ") {
+		t.Errorf("not all is there:\n%s", text)
+	}
+	if text := plan("app"); !strings.Contains(text, " reuse install/60-collector") || !strings.Contains(text, " run install/60-collector") {
+		t.Errorf("the base is not there, or its service need not run:\n%s", text)
 	}
 }
 

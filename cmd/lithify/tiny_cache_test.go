@@ -106,6 +106,21 @@ func (w *tiny) withoutLayers(t *testing.T) {
 	}
 }
 
+// TestTinyElementAdded: an element with a hook of a late phase, added to a build
+// that is done, runs that hook and those after it.
+func TestTinyElementAdded(t *testing.T) {
+	t.Parallel()
+	w := newTiny(t, nil)
+	w.build("web", "tar")
+	w.write("late/post-install.d/50-late", "#!/bin/sh\necho \"ran: $0\"\n")
+	w.names = append(w.names, "late")
+	at := slices.Index(allHooks, "post-install.d/10-app") + 1
+	want := append([]string{"post-install.d/50-late"}, allHooks[at:]...)
+	if r := w.build("web", "tar"); !slices.Equal(r.hooks, want) {
+		t.Errorf("ran %q, want %q: %v", r.hooks, want, r)
+	}
+}
+
 // TestTinyEnvironments: who builds, where and by which way leaves no mark.
 func TestTinyEnvironments(t *testing.T) {
 	t.Parallel()
