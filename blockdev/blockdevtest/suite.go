@@ -121,18 +121,10 @@ type made struct {
 
 func (s suite) graph(t *testing.T, config string) *blockdev.Graph {
 	t.Helper()
-	c := blockdev.Default()
-	if config != "" {
-		var err error
-		if c, err = blockdev.Parse([]byte(config)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	g, err := c.Graph(blockdev.Defaults{})
+	g, err := identified(config, "blockdevtest")
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Identify("blockdevtest")
 	return g
 }
 
@@ -237,7 +229,7 @@ func (s suite) full(t *testing.T, fs string, r blockdev.Request) {
 		t.Fatalf("a full file system gave %v", err)
 	}
 	if full.Explicit != (r.ImageSize > 0) || full.MountPoint != "/" || full.Size != p.FileSystems[0].Size {
-		t.Errorf("error %+v", full)
+		t.Errorf("full is %+v; the plan says %d bytes at /, explicit %v", full, p.FileSystems[0].Size, r.ImageSize > 0)
 	}
 	nothingLeft(t, dir)
 	if full.Explicit {

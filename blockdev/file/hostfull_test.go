@@ -1,7 +1,6 @@
 package file_test
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -37,24 +36,8 @@ func TestHostFull(t *testing.T) {
 		}
 	}()
 	for _, fs := range []string{"ext4", "vfat", "btrfs"} {
-		c, err := blockdev.Parse(bytes.ReplaceAll([]byte("- local_loop: {name: image0, mkfs: {name: mkfs_root, type: FS, mount: {mount_point: /}}}"), []byte("FS"), []byte(fs)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		g, err := c.Graph(blockdev.Defaults{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.Identify("host")
-		m, err := blockdev.Measure(t.Context(), tree, g.MountPoints())
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := g.Layout(m, blockdev.Request{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = file.New(file.Options{WorkDir: work}).Create(t.Context(), g, p, blockdev.Tree{Dir: tree})
+		config := "- local_loop: {name: image0, mkfs: {name: mkfs_root, type: " + fs + ", mount: {mount_point: /}}}"
+		_, err := blockdevtest.Make(t.Context(), file.New(file.Options{WorkDir: work}), config, "host", blockdev.Tree{Dir: tree})
 		var full *blockdev.NoSpaceError
 		if err == nil || errors.As(err, &full) || !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%s: %v", fs, err)

@@ -36,25 +36,8 @@ const kinds = `
 
 // build makes the disks of kinds below work.
 func build(ctx context.Context, tree, work string) error {
-	c, err := blockdev.Parse([]byte(kinds))
-	if err != nil {
-		return err
-	}
-	g, err := c.Graph(blockdev.Defaults{})
-	if err != nil {
-		return err
-	}
-	g.Identify("namespace")
-	m, err := blockdev.Measure(ctx, tree, g.MountPoints())
-	if err != nil {
-		return err
-	}
-	p, err := g.Layout(m, blockdev.Request{})
-	if err != nil {
-		return err
-	}
 	at := time.Unix(1700000000, 0)
-	d, err := file.New(file.Options{WorkDir: work}).Create(ctx, g, p, blockdev.Tree{Dir: tree, Time: &at})
+	d, err := blockdevtest.Make(ctx, file.New(file.Options{WorkDir: work}), kinds, "namespace", blockdev.Tree{Dir: tree, Time: &at})
 	if err != nil {
 		return err
 	}

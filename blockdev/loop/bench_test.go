@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/blockdevtest"
 	"github.com/lithify/lithify/blockdev/loop"
 )
 
@@ -15,20 +16,7 @@ func BenchmarkCreate(b *testing.B) {
 		b.Skip("LITHIFY_BENCH_TREE names no tree")
 	}
 	for b.Loop() {
-		g, err := blockdev.Default().Graph(blockdev.Defaults{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		g.Identify("bench")
-		m, err := blockdev.Measure(b.Context(), tree, g.MountPoints())
-		if err != nil {
-			b.Fatal(err)
-		}
-		p, err := g.Layout(m, blockdev.Request{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		d, err := loop.New(loop.Options{WorkDir: b.TempDir()}).Create(b.Context(), g, p, blockdev.Tree{Dir: tree})
+		d, err := blockdevtest.Make(b.Context(), loop.New(loop.Options{WorkDir: b.TempDir()}), "", "bench", blockdev.Tree{Dir: tree})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"strings"
 
 	"github.com/lithify/lithify/blockdev"
@@ -50,6 +51,9 @@ func (d *disk) commit(ctx context.Context) error {
 		}
 		d.mounted = d.mounted[:i]
 	}
+	if err := d.awaitOthers(ctx); err != nil {
+		return err
+	}
 	if err := d.undo.run(); err != nil {
 		return err
 	}
@@ -84,11 +88,27 @@ func (d *disk) finish(m mounted) error {
 			return err
 		}
 	}
-	if err := unmount(m.target); err != nil {
-		return err
+	return unmount(m.target)
+}
+
+// ownDir tells that the file systems are mounted in a folder of this disk's own.
+// Its removal makes the kernel take what is mounted there out of every mount
+// namespace; a folder of the caller's stays, and so do copies of the mounts.
+func (d *disk) ownDir() bool { return d.dir == filepath.Join(d.work, "mnt") }
+
+// awaitOthers waits until nobody has a device of a file system mounted.
+func (d *disk) awaitOthers(ctx context.Context) error {
+	if d.ownDir() {
+		return nil
 	}
-	if dev := d.devices[m.fs.Base]; dev != nil {
-		return released(m, dev.path)
+	for i := range d.plan.FileSystems {
+		f := &d.plan.FileSystems[i]
+		// A Commit that went wrong later has detached the devices.
+		if dev := d.devices[f.Base]; dev != nil && dev.file != nil {
+			if err := released(ctx, dev); err != nil {
+				return fmt.Errorf("file system %q: %w", f.Node, err)
+			}
+		}
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package loop_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,56 +16,85 @@ import (
 )
 
 // TestMountedElsewhere: a mount namespace that is made while a disk is mounted
-// holds it beyond our unmounting; Commit waits until the kernel lets go.
+// in a folder of the caller's holds it beyond our unmounting; Commit waits until
+// the kernel lets go, as the foreign tools then see. In a folder of the disk's
+// own the kernel lets go at once, whoever stays.
 func TestMountedElsewhere(t *testing.T) {
 	blockdevtest.NeedRoot(t)
-	blockdevtest.Need(t, "mke2fs", "unshare", "e2fsck")
+	blockdevtest.Need(t, "mke2fs", "mkfs.xfs", "mkfs.btrfs", "unshare", "e2fsck", "xfs_repair", "btrfs")
 	if err := loop.Available(); err != nil {
 		blockdevtest.Missing(t, err.Error())
 	}
-	for fs, judge := range map[string][]string{"ext4": {"e2fsck", "-fn"}} {
-		c, err := blockdev.Parse([]byte("- local_loop: {name: image0, size: 400MiB, mkfs: {type: " + fs + ", mount: {mount_point: /}}}"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		g, err := c.Graph(blockdev.Defaults{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.Identify("elsewhere")
-		p, err := g.Layout(map[string]blockdev.Content{"/": {Inodes: 1, Dirs: 1, Bytes: 4096}}, blockdev.Request{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := loop.New(loop.Options{WorkDir: t.TempDir()}).Create(t.Context(), g, p, blockdev.Tree{Dir: t.TempDir()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		other := exec.Command("unshare", "-m", "sleep", "1")
-		if err := other.Start(); err != nil {
-			t.Fatal(err)
-		}
-		awaitNamespace(t, other.Process.Pid)
-		if err := os.WriteFile(filepath.Join(d.Dir(), "late"), []byte("late\n"), 0o644); err != nil {
-			t.Error(err)
-		}
-		held := filepath.Join("/sys/fs", fs, filepath.Base(d.Devices()["image0"]))
-		if _, err := os.Stat(held); err != nil {
-			t.Errorf("%s: the kernel does not list it: %v", fs, err)
-		}
-		if err := d.Commit(t.Context()); err != nil {
-			t.Errorf("%s: %v", fs, err)
-		}
-		if _, err := os.Stat(held); err == nil {
-			t.Errorf("%s: the kernel has it still", fs)
-		}
-		_ = other.Wait()
-		if out, err := exec.Command(judge[0], append(judge[1:], d.Images()["image0"])...).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", fs, err, out)
+	for fs, judge := range map[string][]string{
+		"ext4": {"e2fsck", "-fn"}, "xfs": {"xfs_repair", "-n"}, "btrfs": {"btrfs", "check", "--readonly"},
+	} {
+		t.Run(fs+"/caller's folder", func(t *testing.T) {
+			d := elsewhere(t, fs, loop.Options{WorkDir: t.TempDir(), MountDir: t.TempDir()}, "1")
+			commitElsewhere(t, d, judge)
+		})
+		t.Run(fs+"/own folder", func(t *testing.T) {
+			d := elsewhere(t, fs, loop.Options{WorkDir: t.TempDir()}, "1000")
+			start := time.Now()
+			commitElsewhere(t, d, judge)
+			if took := time.Since(start); took > 20*time.Second {
+				t.Errorf("Commit waited %v", took)
+			}
+		})
+	}
+	t.Run("for ever", func(t *testing.T) {
+		d := elsewhere(t, "ext4", loop.Options{WorkDir: t.TempDir(), MountDir: t.TempDir()}, "1000")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := d.Commit(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Commit while another namespace has the disk: %v", err)
 		}
 		if err := d.Close(); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// elsewhere makes a disk, and a mount namespace that lives for some seconds and
+// has it too; then something is written.
+func elsewhere(t *testing.T, fs string, o loop.Options, seconds string) blockdev.Disk {
+	t.Helper()
+	config := "- local_loop: {name: image0, size: 400MiB, mkfs: {type: " + fs + ", mount: {mount_point: /}}}"
+	d, err := blockdevtest.Make(t.Context(), loop.New(o), config, "elsewhere "+t.Name(), blockdev.Tree{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	other := exec.Command("unshare", "-m", "sleep", seconds)
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = other.Process.Kill() // it may have ended
+		_ = other.Wait()
+	})
+	awaitNamespace(t, other.Process.Pid)
+	if err := os.WriteFile(filepath.Join(d.Dir(), "late"), []byte("late\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// commitElsewhere commits and has the image judged at once. It may have no loop
+// device any more: a file system that is still mounted would keep its own.
+func commitElsewhere(t *testing.T, d blockdev.Disk, judge []string) {
+	t.Helper()
+	if err := d.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+	image := d.Images()["image0"]
+	if held := blockdevtest.LoopDevices(filepath.Dir(image)); len(held) > 0 {
+		t.Errorf("after Commit the kernel still has %v", held)
+	}
+	if out, err := exec.Command(judge[0], append(judge[1:], image)...).CombinedOutput(); err != nil {
+		t.Errorf("%v: %v\n%s", judge, err, out)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

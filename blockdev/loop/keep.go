@@ -145,8 +145,8 @@ func (d *disk) resumeStages(k Kept) error {
 func (d *disk) resumeFolders() {
 	top := filepath.Join(d.work, "top")
 	files := []string{d.work, filepath.Join(d.work, "dev"), top, d.profile}
-	if inWork := filepath.Join(d.work, "mnt"); d.dir == inWork {
-		files = slices.Insert(files, 3, inWork)
+	if d.ownDir() {
+		files = slices.Insert(files, 3, d.dir)
 	}
 	for _, file := range files {
 		d.undo.push(func() error { return removeKept(file) })

@@ -40,20 +40,7 @@ func child(tree, work string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	c, err := blockdev.Parse([]byte(everyKind))
-	if err != nil {
-		return err
-	}
-	g, err := c.Graph(blockdev.Defaults{})
-	if err != nil {
-		return err
-	}
-	g.Identify("kill")
-	m, err := blockdev.Measure(ctx, tree, g.MountPoints())
-	if err != nil {
-		return err
-	}
-	p, err := g.Layout(m, blockdev.Request{})
+	g, p, err := blockdevtest.Plan(ctx, everyKind, "kill", tree)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,10 @@
 package loop
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 	"unsafe"
@@ -144,25 +144,30 @@ func unmount(target string) error {
 	return nil
 }
 
-// releaseLimit is how long a file system may be held by others.
+// releaseLimit is how long a device may be held by others.
 const releaseLimit = time.Minute
 
-// released waits until the kernel has let go of a file system and so has written
-// it out. A mount namespace that somebody made while it was mounted (a service
+// released waits until no file system has a device any more, and so all of it is
+// written. A mount namespace that somebody made while it was mounted (a service
 // that started, another build) has a copy of the mount, which our unmounting
-// leaves there. The kernel lists what it has of ext4 and xfs in /sys.
-func released(m mounted, device string) error {
-	driver := "ext4"
-	if m.fs.FSType == "xfs" {
-		driver = "xfs"
-	}
-	listed := filepath.Join("/sys/fs", driver, filepath.Base(device))
-	for end := time.Now().Add(releaseLimit); ; time.Sleep(20 * time.Millisecond) {
-		if _, err := os.Stat(listed); err != nil {
-			return nil
+// leaves there. A mounted file system claims its device, and an exclusive open
+// is refused.
+func released(ctx context.Context, d *device) error {
+	for end := time.Now().Add(releaseLimit); ; {
+		fd, err := unix.Open(d.path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
+		if err == nil {
+			return unix.Close(fd)
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			return fmt.Errorf("opening %s: %w", d.path, err)
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("unmounting %s: another mount namespace has %s mounted too: %w", m.target, device, unix.EBUSY)
+			return fmt.Errorf("letting go of %s: another mount namespace has it mounted too: %w", d.path, err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for another mount namespace, which has %s mounted too: %w", d.path, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }

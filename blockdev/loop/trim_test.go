@@ -27,25 +27,8 @@ func TestTrim(t *testing.T) {
 }
 
 func trimmed(t *testing.T, fs string) {
-	c, err := blockdev.Parse([]byte("- local_loop: {name: image0, size: 400MiB, mkfs: {type: " + fs + ", mount: {mount_point: /}}}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := c.Graph(blockdev.Defaults{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.Identify("trim")
-	tree := t.TempDir()
-	m, err := blockdev.Measure(t.Context(), tree, g.MountPoints())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := g.Layout(m, blockdev.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := loop.New(loop.Options{WorkDir: t.TempDir()}).Create(t.Context(), g, p, blockdev.Tree{Dir: tree})
+	d, err := blockdevtest.Make(t.Context(), loop.New(loop.Options{WorkDir: t.TempDir()}),
+		"- local_loop: {name: image0, size: 400MiB, mkfs: {type: "+fs+", mount: {mount_point: /}}}", "trim", blockdev.Tree{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,26 +31,9 @@ func TestTwins(t *testing.T) {
 	}
 	tree := t.TempDir()
 	blockdevtest.NastyTree(t, tree)
-	c, err := blockdev.Parse([]byte(everyKind))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var disks []blockdev.Disk
 	for range 2 {
-		g, err := c.Graph(blockdev.Defaults{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.Identify("twins")
-		m, err := blockdev.Measure(t.Context(), tree, g.MountPoints())
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := g.Layout(m, blockdev.Request{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := loop.New(loop.Options{WorkDir: t.TempDir()}).Create(t.Context(), g, p, blockdev.Tree{Dir: tree})
+		d, err := blockdevtest.Make(t.Context(), loop.New(loop.Options{WorkDir: t.TempDir()}), everyKind, "twins", blockdev.Tree{Dir: tree})
 		if err != nil {
 			t.Fatal(err)
 		}
