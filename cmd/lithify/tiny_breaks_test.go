@@ -19,7 +19,7 @@ func (w *tiny) onTerminal(typed string, env ...string) (string, error) {
 		words = append(words, "'"+strings.ReplaceAll(arg, "'", `'\''`)+"'")
 	}
 	cmd := exec.Command("script", "--quiet", "--return", "--flush", "--command", strings.Join(words, " "), "/dev/null")
-	cmd.Env, cmd.Dir, cmd.WaitDelay = build.Env, build.Dir, time.Second
+	cmd.Env, cmd.Dir, cmd.WaitDelay, cmd.SysProcAttr = build.Env, build.Dir, time.Second, build.SysProcAttr
 	cmd.Stdin = strings.NewReader(typed)
 	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
@@ -34,9 +34,6 @@ func TestTinyBreaks(t *testing.T) {
 	for name, as := range tinyPeople(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if as != nil {
-				t.Skip("script(1) is started as root; the shells are the same")
-			}
 			w := newTiny(t, as)
 			w.build("web", "tar")
 			out, err := w.onTerminal("echo looked at $DIB_TINY_WORD in $(ls -d /tmp/in_target.d)\nexit 3\n", "break=before-install", "DIB_TINY_WORD=")

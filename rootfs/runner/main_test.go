@@ -87,20 +87,25 @@ func countSignals() int {
 	}
 }
 
+// lacking skips the test, and fails it under CI=true.
+func lacking(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
 // need skips the test when this is not root's machine with the tools, and fails
 // it instead under CI=true.
 func need(t testing.TB, tools ...string) {
 	t.Helper()
-	lack := t.Skipf
-	if os.Getenv("CI") == "true" {
-		lack = t.Fatalf
-	}
 	if os.Geteuid() != 0 || !hasCap(21) {
-		lack("needs root")
+		lacking(t, "needs root")
 	}
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
-			lack("needs %s", tool)
+			lacking(t, "needs "+tool)
 		}
 	}
 }
