@@ -16,9 +16,11 @@ import (
 // Type GUIDs that decide how a partition is filled (UEFI specification 5.3.3,
 // GRUB's manual).
 const (
-	espGUID      = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
-	biosBootGUID = "21686148-6449-6e6f-744e-656564454649"
-	linuxGUID    = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+	espGUID   = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+	linuxGUID = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+
+	// BIOSBootGUID is the type of the partition that holds GRUB's core image.
+	BIOSBootGUID = "21686148-6449-6e6f-744e-656564454649"
 )
 
 const (

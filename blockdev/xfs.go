@@ -75,9 +75,8 @@ func xfsSize(s string) int64 {
 
 // XFS is what the command line of mkfs.xfs needs beside the plan.
 type XFS struct {
-	Target    string // a device, or a file of the file system's size
-	Protofile string // mkfs.xfs -p; "": empty
-	Version   [2]int // of mkfs.xfs (mkfs.xfs -V), such as 6, 1
+	Target  string // a device, or a file of the file system's size
+	Version [2]int // of mkfs.xfs (mkfs.xfs -V), such as 6, 1
 }
 
 // XFSCommand returns the arguments of mkfs.xfs. The features are those that the
@@ -120,9 +119,6 @@ func XFSCommand(fs FSPlan, x XFS) []string {
 		if len(kept) > 0 {
 			args = append(args, "-"+flag, strings.Join(kept, ","))
 		}
-	}
-	if x.Protofile != "" {
-		args = append(args, "-p", x.Protofile)
 	}
 	args = append(args, fs.Options...)
 	return append(args, x.Target)

@@ -17,6 +17,8 @@ const (
 	vmdkOverhead     = 128      // sectors before the first grain
 	vmdkText         = 20       // sectors for the descriptor, behind the header
 	vmdkAtEnd        = 1<<64 - 1
+	vmdkVersion      = 3 // streamOptimized
+	vmdkDeflate      = 1 // how grains are compressed
 
 	vmdkNewlines   = 1 << 0
 	vmdkCompressed = 1 << 16
@@ -55,38 +57,29 @@ func vmdkTables(size int64) int64 {
 	return (size + vmdkGrain*vmdkTableEntries - 1) / (vmdkGrain * vmdkTableEntries)
 }
 
-// vmdkHead is the header of a sparse extent.
-type vmdkHead struct {
-	version, flags uint32
-	size           int64  // of the disk, in bytes
-	directory      uint64 // its first sector
-	overhead       uint64
-	deflate        bool
-}
-
-func (h vmdkHead) bytes() []byte {
+// vmdkHead is the header of a sparse extent for a disk of size bytes, with the
+// first sector of its directory.
+func vmdkHead(size int64, directory uint64) []byte {
 	b := make([]byte, sectorSize)
 	copy(b, "KDMV")
 	u64 := func(at int, v uint64) { binary.LittleEndian.PutUint64(b[at:], v) }
-	binary.LittleEndian.PutUint32(b[4:], h.version)
-	binary.LittleEndian.PutUint32(b[8:], h.flags)
-	u64(12, uint64(roundUp(h.size, sectorSize)/sectorSize))
+	binary.LittleEndian.PutUint32(b[4:], vmdkVersion)
+	binary.LittleEndian.PutUint32(b[8:], vmdkNewlines|vmdkCompressed|vmdkMarkers)
+	u64(12, uint64(roundUp(size, sectorSize)/sectorSize))
 	u64(20, vmdkGrain/sectorSize)
 	u64(28, 1) // the descriptor
 	u64(36, vmdkText)
 	binary.LittleEndian.PutUint32(b[44:], vmdkTableEntries)
-	u64(56, h.directory)
-	u64(64, h.overhead)
+	u64(56, directory)
+	u64(64, vmdkOverhead)
 	copy(b[73:], "\n \r\n") // shows a transfer that took it for text
-	if h.deflate {
-		binary.LittleEndian.PutUint16(b[77:], 1)
-	}
+	binary.LittleEndian.PutUint16(b[77:], vmdkDeflate)
 	return b
 }
 
 // vmdkDescriptor is the text that says what the disk is. The file's name in it
 // means nothing where the text is in the file itself.
-func vmdkDescriptor(kind string, src Source, o Options) ([]byte, error) {
+func vmdkDescriptor(src Source, o Options) ([]byte, error) {
 	id, err := o.imageID("vmdk", src)
 	if err != nil {
 		return nil, err
@@ -98,7 +91,7 @@ version=1
 encoding="UTF-8"
 CID=%08x
 parentCID=ffffffff
-createType="%s"
+createType="streamOptimized"
 
 # Extent description
 RW %d SPARSE "disk.vmdk"
@@ -112,7 +105,7 @@ ddb.geometry.heads = "255"
 ddb.geometry.sectors = "63"
 ddb.adapterType = "lsilogic"
 ddb.uuid = "%s"
-`, content, kind, sectors, max(1, min(65535, sectors/(255*63))), vmdkUUID(id))
+`, content, sectors, max(1, min(65535, sectors/(255*63))), vmdkUUID(id))
 	b := make([]byte, vmdkText*sectorSize)
 	copy(b, text)
 	return b, nil

@@ -154,9 +154,7 @@ func (w *vmdkStreamWriter) finish() error {
 	if err != nil {
 		return err
 	}
-	head := vmdkHead{version: 3, flags: vmdkNewlines | vmdkCompressed | vmdkMarkers, size: w.src.Size, overhead: vmdkOverhead, deflate: true}
-	head.directory = uint64(directory)
-	if _, err := w.marked(vmdkFooter, head.bytes()); err != nil {
+	if _, err := w.marked(vmdkFooter, vmdkHead(w.src.Size, uint64(directory))); err != nil {
 		return err
 	}
 	if _, err := w.marked(vmdkEnd, nil); err != nil {
@@ -165,12 +163,11 @@ func (w *vmdkStreamWriter) finish() error {
 	if err := w.file.flush(); err != nil {
 		return err
 	}
-	head.directory = vmdkAtEnd
-	text, err := vmdkDescriptor("streamOptimized", w.src, w.options)
+	text, err := vmdkDescriptor(w.src, w.options)
 	if err != nil {
 		return err
 	}
-	return writePieces(w.file.dst, w.next*sectorSize, piece{sectorSize, text}, piece{0, head.bytes()})
+	return writePieces(w.file.dst, w.next*sectorSize, piece{sectorSize, text}, piece{0, vmdkHead(w.src.Size, vmdkAtEnd)})
 }
 
 func littleTable(table []uint32) []byte {

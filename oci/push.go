@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -17,7 +16,6 @@ import (
 
 // PushOptions say how a target is talked to.
 type PushOptions struct {
-	Insecure bool                    // plain HTTP and unknown certificates are taken from any host, not only from this machine
 	AuthFile string                  // podman's file of credentials, where it is not in its usual place (REGISTRY_AUTH_FILE)
 	Progress func(done, total int64) // called with bytes sent to a registry, from another goroutine; nil is fine
 }
@@ -52,22 +50,12 @@ func (i *Image) upload(ctx context.Context, target string, o PushOptions) error 
 	if err != nil {
 		return err
 	}
-	var nameOpts []name.Option
-	if o.Insecure {
-		nameOpts = append(nameOpts, name.Insecure)
-	}
-	ref, err := name.ParseReference(target, nameOpts...)
+	ref, err := name.ParseReference(target)
 	if err != nil {
 		return err
 	}
-	rt := guard{o.Insecure, remote.DefaultTransport}
-	if o.Insecure {
-		t := remote.DefaultTransport.(*http.Transport).Clone()
-		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-		rt.next = t
-	}
 	opts := []remote.Option{
-		remote.WithContext(ctx), remote.WithTransport(rt), remote.WithUserAgent("lithify"),
+		remote.WithContext(ctx), remote.WithTransport(guard{remote.DefaultTransport}), remote.WithUserAgent("lithify"),
 		remote.WithAuthFromKeychain(keychain{o.AuthFile}),
 	}
 	if o.Progress == nil {
@@ -100,14 +88,11 @@ var errPlain = errors.New("plain HTTP is refused")
 
 // guard refuses plain HTTP to other machines. The library falls back to it for
 // private addresses.
-type guard struct {
-	insecure bool
-	next     http.RoundTripper
-}
+type guard struct{ next http.RoundTripper }
 
 func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme == "http" && !g.insecure && !isLoopback(r.URL.Hostname()) {
-		return nil, fmt.Errorf("%w for host %q: give the registry a certificate, or allow insecure pushes", errPlain, r.URL.Host)
+	if r.URL.Scheme == "http" && !isLoopback(r.URL.Hostname()) {
+		return nil, fmt.Errorf("%w for host %q: give the registry a certificate", errPlain, r.URL.Host)
 	}
 	return g.next.RoundTrip(r)
 }

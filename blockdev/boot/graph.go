@@ -43,9 +43,6 @@ func LayoutOf(g *blockdev.Graph) Layout {
 	return l
 }
 
-// biosBootType is the type of the partition that holds GRUB's core image.
-const biosBootType = "21686148-6449-6e6f-744e-656564454649"
-
 // noBIOS says why a BIOS cannot start the disk, "" when it can.
 func noBIOS(g *blockdev.Graph, d *blockdev.LocalLoop) string {
 	if d.BlockSize > sectorSize {
@@ -56,7 +53,7 @@ func noBIOS(g *blockdev.Graph, d *blockdev.LocalLoop) string {
 		return ""
 	}
 	for _, p := range table.Partitions {
-		if p.TypeGUID == biosBootType {
+		if p.TypeGUID == blockdev.BIOSBootGUID {
 			return ""
 		}
 	}
