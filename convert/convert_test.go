@@ -43,12 +43,9 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%s: got %v, %v", f.Name, got, err)
 		}
 	}
-	var later *convert.NotYetError
-	if _, err := convert.Lookup("aci"); !errors.As(err, &later) || later.Name != "aci" ||
-		!strings.HasPrefix(err.Error(), "not supported yet: ") {
-		t.Errorf("aci: got %v", err)
-	}
-	if _, err := convert.Lookup("aci"); err == nil || !strings.Contains(err.Error(), "rkt ended in 2020; use docker or tar") {
+	var refused *convert.RefusedError
+	_, err := convert.Lookup("aci")
+	if want := `format "aci" is not made: the App Container format has had no reader since rkt ended in 2020; use docker or tar; allowed: raw, qcow2, `; !errors.As(err, &refused) || refused.Name != "aci" || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("aci: got %v", err)
 	}
 	for typed, want := range map[string]string{

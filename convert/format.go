@@ -92,19 +92,15 @@ func Formats() []Format {
 	return append([]Format(nil), formats...)
 }
 
-// NotYetError says that a known format is not made here.
-type NotYetError struct{ Name string }
+// RefusedError says that a known format is not made here, and why.
+type RefusedError struct{ Name string }
 
-func (e *NotYetError) Error() string {
-	why := instead[e.Name]
-	if why != "" {
-		why = ": " + why
-	}
-	return fmt.Sprintf("not supported yet: format %q%s; allowed: %s", e.Name, why, allowedFormats())
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("format %q is not made: %s; allowed: %s", e.Name, instead[e.Name], allowedFormats())
 }
 
 // Lookup gives the format of a name. For one that is known and not made here
-// the error is a *NotYetError; else it names the nearest and all allowed ones.
+// the error is a *RefusedError; else it names the nearest and all allowed ones.
 func Lookup(name string) (Format, error) {
 	var names []string
 	for _, f := range formats {
@@ -114,7 +110,7 @@ func Lookup(name string) (Format, error) {
 		names = append(names, f.Name)
 	}
 	if instead[name] != "" {
-		return Format{}, &NotYetError{Name: name}
+		return Format{}, &RefusedError{Name: name}
 	}
 	for known := range instead {
 		names = append(names, known)

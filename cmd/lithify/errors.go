@@ -112,12 +112,12 @@ func isUsersMistake(err error) bool {
 		config     *blockdev.ConfigError
 		configLate *blockdev.NotYetError
 		treeLate   *rootfs.NotYetError
-		formatLate *convert.NotYetError
+		format     *convert.RefusedError
 		refused    *file.RefusedError
 	)
 	return errors.Is(err, errUsage) || errors.Is(err, errNotYet) ||
 		errors.As(err, &missing) || errors.As(err, &provided) || errors.As(err, &noSystem) || errors.As(err, &collision) ||
-		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &formatLate) ||
+		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &format) ||
 		errors.As(err, &refused)
 }
 

@@ -41,7 +41,7 @@ func TestExitCodes(t *testing.T) {
 		{&blockdev.NotYetError{What: "gpt"}, exitUsage, "not supported yet"},
 		{&rootfs.NotYetError{What: "this"}, exitUsage, "not supported yet"},
 		{&missingToolsError{tools: []string{"mke2fs"}}, exitTool, "e2fsprogs"},
-		{&convert.NotYetError{Name: "vhd"}, exitUsage, "not supported yet"},
+		{&convert.RefusedError{Name: "aci"}, exitUsage, `format "aci" is not made: `},
 		{&runner.MissingToolError{Tool: "newuidmap", Package: "uidmap"}, exitTool, "uidmap"},
 		{&runner.NoSubIDError{User: "u", File: "/etc/subuid", Line: "u:1:2"}, exitUserIDs, "u:1:2"},
 		{&runner.NoUserNamespaceError{Err: syscall.EPERM}, exitUserIDs, "namespace"},

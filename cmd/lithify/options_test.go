@@ -214,7 +214,7 @@ func TestMistakes(t *testing.T) {
 // TestNotYet: what a later version does says so, and is not ignored.
 func TestNotYet(t *testing.T) {
 	for _, c := range []struct{ args, env string }{
-		{"-a mips el", ""}, {"-c el", ""}, {"--ramdisk-element dracut-ramdisk el", ""}, {"-t aci el", ""},
+		{"-a mips el", ""}, {"-c el", ""}, {"--ramdisk-element dracut-ramdisk el", ""},
 		{"el", "CLEAR_ENV=1"}, {"el", "DIB_SHOW_IMAGE_USAGE=1"},
 		{"el", "DUMP_CONFIG_GRAPH=1"},
 	} {
@@ -222,6 +222,15 @@ func TestNotYet(t *testing.T) {
 		if err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), "not supported yet: ") {
 			t.Errorf("%s %s: %v", c.args, c.env, err)
 		}
+	}
+}
+
+// TestRefusedFormat: a format that will never be made is no promise of a later
+// version.
+func TestRefusedFormat(t *testing.T) {
+	_, err := parseOptions([]string{"-t", "aci", "el"}, nil)
+	if err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), `format "aci" is not made: `) || strings.Contains(err.Error(), "yet") {
+		t.Errorf("aci: %v", err)
 	}
 }
 
