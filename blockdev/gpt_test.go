@@ -1,6 +1,7 @@
 package blockdev
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,26 +10,41 @@ import (
 	"testing"
 )
 
-// gptImage writes a GPT onto a disk of 1 GiB.
-func gptImage(t *testing.T, parts ...string) string {
+// tableImage writes a table with these partitions onto a disk of 1 GiB, over
+// boot code, which is to stay, and returns the image.
+func tableImage(t *testing.T, label string, parts ...string) string {
 	t.Helper()
-	g := mustGraph(t, `[{"local_loop": {"name": "d"}}, {"partitioning": {"base": "d", "label": "gpt", "partitions": [`+strings.Join(parts, ",")+`]}}]`)
+	g := mustGraph(t, `[{"local_loop": {"name": "d"}}, {"partitioning": {"base": "d", "label": "`+label+`", "partitions": [`+strings.Join(parts, ",")+`]}}]`)
 	g.Identify("x")
 	p, err := g.Layout(nil, Request{ImageSize: gib})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return diskImage(t, p.Disks[0])
+}
+
+// diskImage writes a disk's table.
+func diskImage(t *testing.T, d DiskPlan) string {
+	t.Helper()
 	image := filepath.Join(t.TempDir(), "d.raw")
 	f, err := os.Create(image)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := f.Truncate(gib); err != nil {
+	code := bytes.Repeat([]byte{0xeb}, 440)
+	if _, err := f.WriteAt(code, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteTable(f, p.Disks[0]); err != nil {
+	if err := f.Truncate(d.Size); err != nil {
 		t.Fatal(err)
+	}
+	if err := WriteTable(f, d); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(code))
+	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, code) {
+		t.Errorf("boot code was touched (%v)", err)
 	}
 	return image
 }
@@ -45,7 +61,7 @@ func sgdisk(t *testing.T, args ...string) string {
 // The contract's sequence: what diskimage-builder has sgdisk make of it.
 func TestGPT(t *testing.T) {
 	need(t, "sgdisk", "sfdisk", "truncate")
-	image := gptImage(t, `{"name": "ESP", "type": "EF00", "size": "8MiB"}`, `{"name": "BSP", "type": "0xef02", "size": "8MiB"}`,
+	image := tableImage(t, "gpt", `{"name": "ESP", "type": "EF00", "size": "8MiB"}`, `{"name": "BSP", "type": "0xef02", "size": "8MiB"}`,
 		`{"name": "Root Part", "type": 8300, "size": "100%", "attributes": ["read-only", 5, "legacy-boot"], "uuid": "6D4C1B8E-3f0a-4c55-9d1b-0a4f5e2c7d11"}`)
 	if out := sgdisk(t, "-v", image); !strings.Contains(out, "No problems found") {
 		t.Errorf("sgdisk -v: %s", out)
@@ -89,7 +105,7 @@ func TestGPTTypes(t *testing.T) {
 		for _, c := range codes[:n] {
 			parts = append(parts, `{"name": "`+c+`", "type": "`+c+`", "size": "1MiB"}`)
 		}
-		checkCodes(t, codes[:n], sgdisk(t, "-p", gptImage(t, parts...)))
+		checkCodes(t, codes[:n], sgdisk(t, "-p", tableImage(t, "gpt", parts...)))
 		codes = codes[n:]
 	}
 }

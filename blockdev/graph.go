@@ -146,7 +146,7 @@ func (n *Mkfs) fillDefaults(d Defaults, root bool) error {
 		n.Label = d.rootLabel(n.FSType)
 	}
 	if root && !n.ownOptions {
-		n.Options = extRootOptions(n.FSType, d)
+		n.Options = rootOptions(n.FSType, d)
 	}
 	n.profile = profileOf(d.Release)
 	if err := n.checkOptions(); err != nil {

@@ -1,11 +1,8 @@
 package blockdev
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -13,32 +10,7 @@ import (
 // table writes a table onto a disk of 1 GiB and returns what partx reads.
 func table(t *testing.T, parts ...string) string {
 	t.Helper()
-	g := mustGraph(t, `[{"local_loop": {"name": "d"}}, {"partitioning": {"base": "d", "label": "mbr", "partitions": [`+strings.Join(parts, ",")+`]}}]`)
-	g.Identify("x")
-	p, err := g.Layout(nil, Request{ImageSize: gib})
-	if err != nil {
-		t.Fatal(err)
-	}
-	image := filepath.Join(t.TempDir(), "d.raw")
-	f, err := os.Create(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	code := bytes.Repeat([]byte{0xeb}, 440)
-	if _, err := f.WriteAt(code, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Truncate(gib); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteMBR(f, p.Disks[0]); err != nil {
-		t.Fatal(err)
-	}
-	got := make([]byte, 440)
-	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, code) {
-		t.Errorf("boot code was touched (%v)", err)
-	}
+	image := tableImage(t, "mbr", parts...)
 	if out, err := exec.Command("sfdisk", "--verify", image).CombinedOutput(); err != nil || !strings.Contains(string(out), "No errors detected") {
 		t.Errorf("sfdisk --verify: %v\n%s", err, out)
 	}
@@ -94,18 +66,7 @@ func TestMBR(t *testing.T) {
 
 func TestEmptyMBR(t *testing.T) {
 	need(t, "sfdisk")
-	image := filepath.Join(t.TempDir(), "d.raw")
-	f, err := os.Create(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(gib); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteMBR(f, DiskPlan{Node: "d", Size: gib, Label: "mbr", DiskID: 0x12345678}); err != nil {
-		t.Fatal(err)
-	}
+	image := diskImage(t, DiskPlan{Node: "d", Size: gib, SectorSize: 512, Label: "mbr", DiskID: 0x12345678})
 	out, err := exec.Command("sfdisk", "-d", image).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "label: dos\nlabel-id: 0x12345678\n") || strings.Contains(string(out), "start=") {
 		t.Errorf("%v\n%s", err, out)

@@ -88,9 +88,9 @@ func checkFSType(t string, at place) error {
 	return nil
 }
 
-// extRootOptions is what the root file system gets without opts of its own:
+// rootOptions is what the root file system gets without opts of its own:
 // many inodes, since it grows at first boot, and a journal that fits its later size.
-func extRootOptions(fsType string, d Defaults) []string {
+func rootOptions(fsType string, d Defaults) []string {
 	var o []string
 	if d.MaxOnlineResize > 0 && strings.HasPrefix(fsType, "ext") {
 		o = append(o, "-E", "resize="+strconv.FormatInt(d.MaxOnlineResize, 10))

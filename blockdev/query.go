@@ -112,13 +112,7 @@ func (g *Graph) at(mountPoint string) *Mkfs {
 // mountsOf returns the mounts of a file system, parents before children; none
 // for swap.
 func (g *Graph) mountsOf(f *Mkfs) []FSMount {
-	var all []FSMount
-	for _, m := range g.mounts {
-		if m.base() == f.name && m.MountPoint != NoMountPoint {
-			all = append(all, FSMount{Node: f.name, MountPoint: m.MountPoint, Subvolume: m.Subvolume})
-		}
-	}
-	return all
+	return slices.DeleteFunc(g.allMounts(), func(m FSMount) bool { return m.Node != f.name })
 }
 
 // disk returns the disk that a node stands on.

@@ -22,7 +22,9 @@ const mountOptions = "overlay.mountopt=volatile,index=off,metacopy=off,redirect_
 func openStorage(root, runRoot, work string) (st storage.Store, err error) {
 	tameLibraries()
 	// The library reads the user's configuration once; we need the user's own
-	// XDG_RUNTIME_DIR in it, for images that go to the user's store.
+	// XDG_RUNTIME_DIR in it, for images that go to the user's store. It is read
+	// from the environment here because the library reads it there, and nothing
+	// that a caller said could be told to it.
 	if os.Getenv("XDG_RUNTIME_DIR") != "" {
 		if _, err := storage.DefaultStoreOptions(); err != nil {
 			return nil, fmt.Errorf("reading storage.conf: %w", err)

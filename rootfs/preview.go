@@ -72,7 +72,7 @@ type previewer struct {
 	kept   []Record
 	key    Key
 	steps  []PreviewStep
-	broken bool // a step before would run, or works on the disk
+	broken bool // a step before would run
 	disk   bool
 }
 

@@ -47,7 +47,9 @@ func NeedRoot(t testing.TB) {
 	}
 }
 
-// Missing skips, or fails under CI=true.
+// Missing skips, or fails under CI=true. The environment is read here, and by no
+// caller under cmd/, since the callers are tests: go test has no other way to say
+// where they run.
 func Missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {

@@ -36,14 +36,14 @@ func setLastMounted(image string, f *blockdev.FSPlan) error {
 	}
 	var sb [superSize]byte
 	if _, err := file.ReadAt(sb[:], f.Offset+superAt); err != nil {
-		return errors.Join(fmt.Errorf("superblock of %q: %w", f.Node, err), file.Close())
+		return errors.Join(fmt.Errorf("reading the superblock: %w", err), file.Close())
 	}
 	if binary.LittleEndian.Uint16(sb[superMagic:]) != 0xef53 {
-		return errors.Join(fmt.Errorf("file system %q: no ext superblock at %d of %s", f.Node, f.Offset, image), file.Close())
+		return errors.Join(fmt.Errorf("no ext superblock at %d of %s", f.Offset, image), file.Close())
 	}
 	// Unmounting tells of no write that failed.
 	if binary.LittleEndian.Uint16(sb[superState:]) != stateClean || binary.LittleEndian.Uint32(sb[superIncompat:])&incompatRecover != 0 {
-		return errors.Join(fmt.Errorf("file system %q: it was not written to its end: %w", f.Node, unix.EIO), file.Close())
+		return errors.Join(fmt.Errorf("it was not written to its end: %w", unix.EIO), file.Close())
 	}
 	field := sb[superLastMount : superLastMount+64]
 	clear(field)

@@ -16,6 +16,7 @@ import (
 	"github.com/lithify/lithify/convert"
 )
 
+// main is a program's own, so it may exit; nothing is left to close there.
 func main() {
 	if err := run(context.Background(), os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "convert:", err)
