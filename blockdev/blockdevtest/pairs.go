@@ -67,6 +67,7 @@ func (l pair) run(t *testing.T) {
 // make makes one disk, or sees that it is refused, and has it judged.
 func (l pair) make(t *testing.T, newBackend NewBackend, tree, refused string) (*blockdev.Plan, []string) {
 	dir, data := t.TempDir(), t.TempDir()
+	t.Cleanup(func() { Detached(t, dir); Detached(t, data) })
 	c, err := blockdev.Parse([]byte(strings.ReplaceAll(l.config, "DATA", data)))
 	if err != nil {
 		t.Fatal(err)

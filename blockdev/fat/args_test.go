@@ -43,6 +43,8 @@ func TestParseOptionsErrors(t *testing.T) {
 		"-i 0":                   "not all zero",
 		"-n twelve_chars":        "at most 11",
 		"-n a*b":                 "'*'",
+		"-n \u0131":              "'\u0131'", // whose upper case is I
+		"-n ääääääää":            "'ä'",      // eight characters
 		"-A":                     "Atari",
 		"-c":                     "bad blocks",
 		"-C":                     "allowed: -F BITS",

@@ -133,17 +133,19 @@ func powerOfTwo(n int) bool { return n > 0 && bits.OnesCount(uint(n)) == 1 }
 // spaces at the end; or an error that says what is allowed. mkfs.fat would take bytes of
 // a code page too; readers do not agree on which, so ASCII it is.
 func CleanLabel(label string) (string, error) {
-	up := strings.ToUpper(strings.TrimRight(label, " "))
+	s := strings.TrimRight(label, " ")
+	// Before upper case, which makes ASCII letters of some that are none.
+	for i, r := range s {
+		if r < ' ' || r > '~' || strings.ContainsRune(`"*+,./:;<=>?[\]|`, r) || r == ' ' && i == 0 {
+			return "", fmt.Errorf("label %q: character %q is not allowed; allowed are letters, digits, inner spaces and !#$%%&'()-@^_`{}~", label, r)
+		}
+	}
+	up := strings.ToUpper(s)
 	if up == noLabel {
 		return "", nil // what the boot sector says where there is none
 	}
 	if len(up) > labelMax {
 		return "", fmt.Errorf("label %q: it has %d characters; at most %d are allowed", label, len(up), labelMax)
-	}
-	for i, r := range up {
-		if r < ' ' || r > '~' || strings.ContainsRune(`"*+,./:;<=>?[\]|`, r) || r == ' ' && i == 0 {
-			return "", fmt.Errorf("label %q: character %q is not allowed; allowed are letters, digits, inner spaces and !#$%%&'()-@^_`{}~", label, r)
-		}
 	}
 	return up, nil
 }

@@ -108,11 +108,7 @@ func kill(t *testing.T, tree, after string) {
 		t.Fatal(err)
 	}
 	_ = c.Wait() // it was killed
-	for end := time.Now().Add(20 * time.Second); len(blockdevtest.LoopDevices(work)) > 0; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("loop devices left: %v", blockdevtest.LoopDevices(work))
-		}
-	}
+	blockdevtest.Detached(t, work)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
