@@ -179,7 +179,7 @@ func TestImageFailsCleanly(t *testing.T) {
 	}
 }
 
-func TestPushRefusesPlainHTTP(t *testing.T) {
+func TestIsLoopback(t *testing.T) {
 	for host, want := range map[string]bool{"127.0.0.1": true, "localhost": true, "::1": true, "10.0.0.1": false, "example.com": false, "localhost.example.com": false} {
 		if got := isLoopback(host); got != want {
 			t.Errorf("isLoopback(%q) = %v", host, got)

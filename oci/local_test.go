@@ -83,6 +83,9 @@ func helpSave(ctx context.Context, s *Store) error {
 	if err := first.Remove(); err != nil {
 		return err
 	}
+	if err := saveLacking(ctx, s, ends); err != nil {
+		return err
+	}
 	again, err := saveAs(ctx, s, "containers-storage:team/web:latest", ends)
 	if err != nil || again.Digest() != first.Digest() {
 		return errors.Join(err, errors.New("saved again it is another image"))
@@ -100,9 +103,40 @@ func helpSave(ctx context.Context, s *Store) error {
 	return err
 }
 
+// saveLacking saves into a store that seemed to have the layers and has not:
+// another process removed them meanwhile. The library's error must tell that
+// blobs are wanted after all.
+func saveLacking(ctx context.Context, s *Store, ends []rootfs.Layer) (err error) {
+	dir, err := os.MkdirTemp("", "oci-lacking")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	img, err := phasedImage(ctx, s, ends)
+	if err != nil {
+		return err
+	}
+	t, err := ParseTarget("containers-storage:[overlay@" + dir + "/graph+" + dir + "/run]team/web")
+	if err != nil {
+		return err
+	}
+	st, ref, err := openLocal(t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLocal(st)) }()
+	if err := img.copyTo(ctx, ref, nil); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("copying an image without its blobs: %v", err)
+	}
+	return img.copyTo(ctx, ref, img.blobs)
+}
+
+func phasedImage(ctx context.Context, s *Store, ends []rootfs.Layer) (*Image, error) {
+	return s.Image(ctx, ends[len(ends)-1], ImageConfig{Phases: phases(ends...)})
+}
+
 func saveAs(ctx context.Context, s *Store, target string, ends []rootfs.Layer) (*Image, error) {
-	img, err := s.Image(ctx, ends[len(ends)-1], ImageConfig{Phases: []rootfs.PhaseLayer{
-		{Phase: "a", Layer: ends[0]}, {Phase: "b", Layer: ends[1]}, {Phase: "c", Layer: ends[2]}}})
+	img, err := phasedImage(ctx, s, ends)
 	if err != nil {
 		return nil, err
 	}

@@ -267,6 +267,25 @@ func TestPushStops(t *testing.T) {
 	}
 }
 
+// A registry on this machine may speak plain HTTP, and may not send us on to
+// another one that does: neither layers nor logins go there.
+func TestPushRefusesPlainHTTP(t *testing.T) {
+	needRoot(t)
+	s, h := openStore(t, t.TempDir()), newHost(t)
+	img := phased(t, s, threePhases(t, s))
+	h.refuse = func(w http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(w, r, "http://192.0.2.1"+r.URL.Path, http.StatusTemporaryRedirect) // a network for documentation
+		return true
+	}
+	_, err := img.Push(t.Context(), h.target("a/b:c"), PushOptions{})
+	if !errors.Is(err, errPlain) || !strings.Contains(err.Error(), `host "192.0.2.1"`) {
+		t.Errorf("Push to another machine without encryption: %v", err)
+	}
+	if begun, _ := h.uploads(); begun > 0 {
+		t.Errorf("%d uploads were begun", begun)
+	}
+}
+
 // helperLogin is a docker credential helper.
 const helperLogin = `#!/bin/sh
 read host
