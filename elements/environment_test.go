@@ -101,20 +101,32 @@ func TestParseEnvironment(t *testing.T) {
 	}
 }
 
+// FuzzParseEnvironment: what is accepted holds every entry, the last of a name,
+// and nothing that was not there.
 func FuzzParseEnvironment(f *testing.F) {
 	f.Add([]byte("A=1\x00B=\x00"))
 	f.Add([]byte("A=1\x00B"))
+	f.Add([]byte("A=1\x00A=2=\n\x00PWD=x\x00BASH_FUNC_f%%=() {\n}\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		env, err := ParseEnvironment(data)
 		if err != nil {
+			if !strings.Contains(err.Error(), environmentDir) || env != nil {
+				t.Errorf("%q: got %q, %v", data, env, err)
+			}
 			return
 		}
-		var again bytes.Buffer
-		for name, value := range env {
-			again.WriteString(name + "=" + value + "\x00")
+		want := map[string]string{}
+		for entry := range strings.SplitSeq(strings.TrimSuffix(string(data), "\x00"), "\x00") {
+			name, value, ok := strings.Cut(entry, "=")
+			if !ok || name == "" {
+				t.Fatalf("accepted: %q", entry)
+			}
+			if !slices.Contains([]string{"_", "SHLVL", "PWD", "OLDPWD"}, name) {
+				want[name] = value
+			}
 		}
-		if again.Len() > len(data) {
-			t.Errorf("%q gave more than was there: %q", data, env)
+		if !maps.Equal(env, want) || data[len(data)-1] != 0 {
+			t.Errorf("%q: got %q, want %q", data, env, want)
 		}
 	})
 }

@@ -73,15 +73,54 @@ func TestPackageMaps(t *testing.T) {
 	}
 }
 
+// FuzzPackageMap: a mistake names a line; what is accepted is what the standard
+// library reads, name by name, in all four sections.
 func FuzzPackageMap(f *testing.F) {
 	f.Add([]byte(packageMapText))
 	f.Add([]byte(`{"default": {"a": 1}}`))
+	f.Add([]byte(`{"release": {"centos": {"8": {"a": ""}}}, "distro": {"centos": {"b": "\ud800"}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := ParsePackageMap(data)
-		if err == nil && !json.Valid(data) {
-			t.Errorf("not JSON, and accepted: %q", data)
+		checkPosition(t, data, err)
+		if err != nil {
+			return
 		}
-		m.Lookup("centos", "8-stream", "a")
+		var want struct {
+			Default        map[string]string
+			Family, Distro map[string]map[string]string
+			Release        map[string]map[string]map[string]string
+		}
+		if err := json.Unmarshal(data, &want); err != nil {
+			t.Fatalf("accepted: %q: %v", data, err)
+		}
+		for name := range want.Default {
+			if _, ok := m.Lookup("", "", name); !ok {
+				t.Errorf("%q: no default for %q", data, name)
+			}
+		}
+		for distro, releases := range want.Release {
+			for release, names := range releases {
+				for name, text := range names {
+					if got, ok := m.Lookup(distro, release, name); !ok || got != text {
+						t.Errorf("%q: %s %s: %q is %q, want %q", data, distro, release, name, got, text)
+					}
+				}
+			}
+		}
+		for distro, names := range want.Distro {
+			for name, text := range names {
+				if got, ok := m.Lookup(distro, "no such release", name); !ok || got != text {
+					t.Errorf("%q: %s: %q is %q, want %q", data, distro, name, got, text)
+				}
+			}
+		}
+		for name, text := range want.Family["debian"] {
+			if _, own := want.Distro["ubuntu"][name]; !own && len(want.Release) == 0 {
+				if got, ok := m.Lookup("ubuntu", "", name); !ok || got != text {
+					t.Errorf("%q: %q is %q, want %q", data, name, got, text)
+				}
+			}
+		}
 	})
 }
 

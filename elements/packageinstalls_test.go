@@ -1,10 +1,15 @@
 package elements
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // showList writes a list as "install: a/e …; uninstall: …" of one phase after
@@ -198,15 +203,19 @@ func TestLegacyPackageInstalls(t *testing.T) {
 	}
 }
 
+// FuzzPackageInstalls: a mistake names a line of the file; what is accepted says
+// the same when it is written out in full.
 func FuzzPackageInstalls(f *testing.F) {
 	for _, seed := range []string{
 		"p:", "p: {phase: install.d, arch: 'a, b', when: [A = b, C != d]}", `{"p": [{"uninstall": true}]}`,
 		"a: &x {build-only: }\nb: *x\n", "? a\n: b\n", "p: |\n  x\n", "%YAML 1.2\n---\np: !!str 3\n",
+		"p: [{not-arch: 'x,', installtype: s, dib_python_version: 3}, {when: 'A=\\\n'}]\n",
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		entries, err := parsePackageInstalls(data)
+		checkPosition(t, data, err)
 		for _, e := range entries {
 			if err != nil || e.Package == "" || e.phase == "" {
 				t.Errorf("%q: got %+v, %v", data, e, err)
@@ -215,5 +224,74 @@ func FuzzPackageInstalls(f *testing.F) {
 				t.Error(err)
 			}
 		}
+		written, whole := inFull(entries)
+		if len(entries) == 0 || !whole {
+			return
+		}
+		again, err := parsePackageInstalls(written)
+		for i := range again {
+			again[i].line = 0
+		}
+		for i := range entries {
+			entries[i].line = 0
+		}
+		if err != nil || !reflect.DeepEqual(entries, again) {
+			t.Errorf("%q is %+v\nwritten in full, %s, %+v, %v", data, entries, written, again, err)
+		}
 	})
+}
+
+// inFull writes entries with every key; whole is false where JSON cannot hold
+// their bytes.
+func inFull(entries []packageEntry) (data []byte, whole bool) {
+	var b strings.Builder
+	for i, e := range entries {
+		options := map[string]any{"phase": e.phase.Dir(), "uninstall": e.uninstall, "build-only": e.buildOnly}
+		for key, text := range map[string]string{"installtype": e.installType, "dib_python_version": e.python, "arch": strings.Join(e.arch, ","), "not-arch": strings.Join(e.notArch, ",")} {
+			if text != "" {
+				options[key] = text
+			}
+		}
+		var lines []string
+		for _, c := range e.when {
+			lines = append(lines, c.text)
+		}
+		if lines != nil {
+			options["when"] = lines
+		}
+		name, _ := json.Marshal(e.Package)
+		each, err := json.Marshal(options)
+		if err != nil || !utf8.ValidString(fmt.Sprint(e.Package, options)) {
+			return nil, false
+		}
+		switch {
+		case i > 0 && e.Package == entries[i-1].Package:
+			fmt.Fprintf(&b, ", %s", each)
+		case i > 0:
+			fmt.Fprintf(&b, "],\n%s: [%s", name, each)
+		default:
+			fmt.Fprintf(&b, "{%s: [%s", name, each)
+		}
+	}
+	return []byte(b.String() + "]}\n"), true
+}
+
+var linePattern = regexp.MustCompile(`\bline (\d+)`)
+
+// checkPosition: the error of a text names a line that the text has, or the one
+// after its end.
+func checkPosition(t *testing.T, data []byte, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	m := linePattern.FindStringSubmatch(err.Error())
+	if m == nil {
+		t.Errorf("%q: no line in %v", data, err)
+		return
+	}
+	breaks := bytes.Count(data, []byte("\n")) + bytes.Count(data, []byte("\r"))
+	if n, _ := strconv.Atoi(m[1]); n < 1 || n > breaks+1 {
+		t.Errorf("%q: %d line breaks, and the error is %v", data, breaks, err)
+	}
 }

@@ -1,6 +1,7 @@
 package elements
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -236,13 +237,36 @@ func TestNearest(t *testing.T) {
 	}
 }
 
+// FuzzParseNames: the names are the words of the file's lines, however the file
+// is commented and spaced out.
 func FuzzParseNames(f *testing.F) {
 	f.Add([]byte("a\n b # c\n#d\n\n"))
+	f.Add([]byte("a\r\n\tb\xff\x00#\r"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, n := range parseNames(data) {
+		names := parseNames(data)
+		at := 0 // in data: the names are there in their order
+		for _, n := range names {
 			if n == "" || strings.TrimSpace(n) != n || strings.ContainsAny(n, "#\n") {
 				t.Errorf("name %q", n)
 			}
+			i := bytes.Index(data[at:], []byte(n))
+			if i < 0 {
+				t.Fatalf("%q: %q is not there, or not in this order", data, n)
+			}
+			at += i + len(n)
+		}
+		said := 0
+		for line := range strings.SplitSeq(string(data), "\n") {
+			if word, _, _ := strings.Cut(line, "#"); strings.TrimSpace(word) != "" {
+				said++
+			}
+		}
+		if said != len(names) {
+			t.Errorf("%q has %d lines with a name: %q", data, said, names)
+		}
+		spaced := "# why\n\n\t" + strings.Join(names, " # x\r\n\n  ") + "#"
+		if again := parseNames([]byte(spaced)); !slices.Equal(names, again) {
+			t.Errorf("%q: got %q, want %q", spaced, again, names)
 		}
 	})
 }

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lithify/lithify/blockdev"
 )
 
 // commands is what a list becomes, one command a line.
@@ -138,19 +143,50 @@ func TestImageMistakes(t *testing.T) {
 	}
 }
 
+// FuzzImageList: a mistake names file and line; what is accepted is one command
+// for each name, which a shell and the program's own parser take apart again.
 func FuzzImageList(f *testing.F) {
 	f.Add([]byte(everyKey))
 	f.Add([]byte("- &a {imagename: x, <<: *a}\n- <<: [1]\n- ? [a]\n  : b\n"))
 	f.Add([]byte("%YAML 1.1\n---\n- !!str environment: {? : '\\0'}"))
+	f.Add([]byte("- {imagename: \"a'b \\t\", root-label: \"\\\\\", elements: [-x, --, '', \"x y\"], packages: [\"\\0\"]}\n- imagename: [\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		images, err := parseImages([]imageText{{"f", data}})
+		if err != nil {
+			checkImageError(t, data, err)
+		}
 		seen := map[string]bool{}
 		for _, image := range images {
 			if seen[image.name] || image.name == "" || err != nil {
 				t.Fatalf("images %v, error %v", images, err)
 			}
 			seen[image.name] = true
-			_ = image.shellText(nil, false)
+			var words []string
+			for _, name := range image.assigned() {
+				words = append(words, name+"="+image.environ(nil)[name])
+			}
+			words = append(append(words, image.program()), image.arguments()...)
+			text := image.shellText(nil, false)
+			if got, err := blockdev.SplitWords(text); err != nil || !slices.Equal(got, words) {
+				t.Errorf("%q is %q, %v; want %q", text, got, err, words)
+			}
+			for _, word := range words {
+				if strings.Contains(word, "\x00") { // no program can be given that
+					t.Errorf("%q: word %q", data, word)
+				}
+			}
 		}
 	})
+}
+
+// checkImageError: the first mistake names its line, which the file has.
+func checkImageError(t *testing.T, data []byte, err error) {
+	t.Helper()
+	var line int
+	if _, scan := fmt.Sscanf(err.Error(), "f: line %d:", &line); scan != nil {
+		t.Errorf("%q: no line in %v", data, err)
+	}
+	if breaks := bytes.Count(data, []byte("\n")) + bytes.Count(data, []byte("\r")); line < 1 || line > breaks+1 {
+		t.Errorf("%q: %d line breaks, and the error is %v", data, breaks, err)
+	}
 }
