@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -97,18 +96,29 @@ func unheardNumber(t *testing.T) string {
 	return fmt.Sprintf("%d.%09d", 100000+os.Getpid(), time.Now().Nanosecond())
 }
 
-// noProcess looks for processes with a word in their command line, and ends them.
+// noProcess looks for processes with a word in their command line. It waits a
+// little: the kernel takes a namespace down in its own time.
 func noProcess(t *testing.T, word string) {
 	t.Helper()
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	must(t, err)
-	for _, path := range lines {
-		data, err := os.ReadFile(path)
-		if err != nil || !bytes.Contains(data, []byte(word)) {
-			continue // it has ended meanwhile, or is another's
+	var left []int
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if left = processesWith(t, word); len(left) == 0 {
+			return
 		}
-		pid := number(filepath.Base(filepath.Dir(path)))
-		t.Errorf("process %d is left: %q", pid, data)
+	}
+	t.Errorf("processes %d are left", left)
+	for _, pid := range left {
 		_ = unix.Kill(pid, unix.SIGKILL) // of our own; it may just have ended
 	}
+}
+
+func processesWith(t *testing.T, word string) (all []int) {
+	t.Helper()
+	for pid := range processes(t) {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err == nil && bytes.Contains(data, []byte(word)) {
+			all = append(all, pid)
+		}
+	}
+	return all
 }
