@@ -14,26 +14,24 @@ func (e *LayoutConflictError) Error() string {
 }
 
 // BlockDeviceConfig returns the layout of the disk that an element brings,
-// with the element's name: block-device-<arch>.yaml, else
-// block-device-default.yaml. Without one, name and data are empty. Two
-// elements that bring one are a *LayoutConflictError: which one counted would
-// be chance.
-func BlockDeviceConfig(els []Element, arch string) (element string, data []byte, err error) {
-	var from string
+// with the element's name and the file: block-device-<arch>.yaml, else
+// block-device-default.yaml. Without one, all are empty. Two elements that bring
+// one are a *LayoutConflictError: which one counted would be chance.
+func BlockDeviceConfig(els []Element, arch string) (element, file string, data []byte, err error) {
 	for _, e := range els {
-		file, found, err := e.layout(arch)
+		name, found, err := e.layout(arch)
 		if err != nil {
-			return "", nil, err
+			return "", "", nil, err
 		}
 		if found == nil {
 			continue
 		}
 		if element != "" {
-			return "", nil, &LayoutConflictError{element, e.Name, from, file}
+			return "", "", nil, &LayoutConflictError{element, e.Name, file, name}
 		}
-		element, from, data = e.Name, file, found
+		element, file, data = e.Name, name, found
 	}
-	return element, data, nil
+	return element, file, data, nil
 }
 
 func (e Element) layout(arch string) (file string, data []byte, err error) {

@@ -62,6 +62,19 @@ func (e *NoOperatingSystemError) Error() string {
 	return text
 }
 
+// FileError says that a file of an element holds a mistake.
+type FileError struct {
+	Element string
+	File    string // below the element's folder
+	Err     error  // begins with the line
+}
+
+func (e *FileError) Error() string {
+	return fmt.Sprintf("element '%s', %s: %v", e.Element, e.File, e.Err)
+}
+
+func (e *FileError) Unwrap() error { return e.Err }
+
 // CollisionError says that two elements bring a file of the same name to the
 // hooks tree.
 type CollisionError struct {

@@ -25,14 +25,16 @@ func (t *Tree) AddHostFiles(els []Element, env map[string]string) (added []strin
 		if err != nil {
 			return nil, err
 		}
+		number := 0
 		for line := range strings.Lines(string(text)) {
+			number++
 			fields := strings.Fields(line)
 			if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 				continue
 			}
 			name, err := t.addHostFile(e, fields, env)
 			if err != nil {
-				return nil, fmt.Errorf("element '%s': host-files: %q: %w", e.Name, strings.TrimSpace(line), err)
+				return nil, &FileError{e.Name, "host-files", fmt.Errorf("line %d: %q: %w", number, strings.TrimSpace(line), err)}
 			}
 			if name != "" {
 				added = append(added, name)

@@ -57,18 +57,18 @@ func TestBlockDeviceConfig(t *testing.T) {
 	none := element(t, "none", map[string]string{"block-device-other.yaml": "o"})
 	usual := element(t, "usual", map[string]string{"block-device-default.yaml": "d", "block-device-ppc64el.yaml": "p"})
 	second := element(t, "second", map[string]string{"block-device-arm64.yaml": "a"})
-	for _, c := range []struct{ arch, element, data string }{
-		{"amd64", "usual", "d"}, {"ppc64le", "usual", "p"}, {"ppc64el", "usual", "p"},
+	for _, c := range []struct{ arch, element, file, data string }{
+		{"amd64", "usual", "block-device-default.yaml", "d"}, {"ppc64le", "usual", "block-device-ppc64el.yaml", "p"}, {"ppc64el", "usual", "block-device-ppc64el.yaml", "p"},
 	} {
-		element, data, err := BlockDeviceConfig([]Element{none, usual, second}, c.arch)
-		if err != nil || element != c.element || string(data) != c.data {
-			t.Errorf("%s: got %q, %q, %v", c.arch, element, data, err)
+		element, file, data, err := BlockDeviceConfig([]Element{none, usual, second}, c.arch)
+		if err != nil || element != c.element || file != c.file || string(data) != c.data {
+			t.Errorf("%s: got %q, %q, %q, %v", c.arch, element, file, data, err)
 		}
 	}
-	if element, data, err := BlockDeviceConfig([]Element{none}, "amd64"); element != "" || data != nil || err != nil {
+	if element, file, data, err := BlockDeviceConfig([]Element{none}, "amd64"); element+file != "" || data != nil || err != nil {
 		t.Errorf("got %q, %q, %v", element, data, err)
 	}
-	_, _, err := BlockDeviceConfig([]Element{second, usual}, "arm64")
+	_, _, _, err := BlockDeviceConfig([]Element{second, usual}, "arm64")
 	if e, ok := errors.AsType[*LayoutConflictError](err); !ok || e.First != "second" || e.Second != "usual" || e.FirstFile != "block-device-arm64.yaml" {
 		t.Errorf("got %v", err)
 	}

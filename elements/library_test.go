@@ -53,7 +53,7 @@ func TestDebianMinimal(t *testing.T) {
 	if els[0].Name != "base" || els[1].Name != "debian-minimal" || !els[0].Builtin {
 		t.Errorf("order: %s", namesOf(els))
 	}
-	if owner, data, err := BlockDeviceConfig(els, "amd64"); err != nil || owner != "block-device-mbr" || len(data) == 0 {
+	if owner, _, data, err := BlockDeviceConfig(els, "amd64"); err != nil || owner != "block-device-mbr" || len(data) == 0 {
 		t.Errorf("layout: %q, %q, %v", owner, data, err)
 	}
 	tree := mustMerge(t, els...)

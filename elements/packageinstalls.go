@@ -34,7 +34,7 @@ func PackageInstalls(els []Element, env map[string]string) (map[Phase]PackageLis
 		for _, file := range []string{"package-installs.json", "package-installs.yaml"} {
 			entries, err := e.packageInstalls(file, env)
 			if err != nil {
-				return nil, fmt.Errorf("element '%s', %s: %w", e.Name, file, err)
+				return nil, &FileError{e.Name, file, err}
 			}
 			wanted = append(wanted, entries...)
 		}
@@ -119,7 +119,7 @@ func LegacyPackageInstalls(t *Tree, p Phase) (PackageList, error) {
 			return PackageList{}, err
 		}
 		if err := list.addLegacy(data, element); err != nil {
-			return PackageList{}, fmt.Errorf("element '%s', %s: %w", f.Element, f.Path, err)
+			return PackageList{}, &FileError{f.Element, f.Path, err}
 		}
 	}
 	return list, nil

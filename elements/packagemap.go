@@ -111,7 +111,7 @@ func PackageMaps(els []Element) (map[string][]byte, error) {
 			continue
 		}
 		if _, err := ParsePackageMap(data); err != nil {
-			return nil, fmt.Errorf("element '%s', pkg-map: %w", e.Name, err)
+			return nil, &FileError{e.Name, "pkg-map", err}
 		}
 		maps[e.Name] = data
 	}

@@ -28,7 +28,7 @@ func MergeServiceMaps(els []Element) (ServiceMap, error) {
 			continue
 		}
 		if err := m.add(e.Name, data); err != nil {
-			return ServiceMap{}, fmt.Errorf("element '%s', svc-map: %w", e.Name, err)
+			return ServiceMap{}, &FileError{e.Name, "svc-map", err}
 		}
 	}
 	return m, nil

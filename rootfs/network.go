@@ -175,12 +175,12 @@ func (b *Builder) source(ctx context.Context) (Environment, error) {
 	// The script writes to descriptor 3; what the files print goes the way of complaints.
 	args := append([]string{"bash", "-c", `exec "$@" 3>&1 >&2`, "source"}, elements.SourceScript(b.dirs.hooks(), files)...)
 	err := runner.Run(ctx, runner.Command{Args: args, Env: env.list(), Dir: b.o.Directory, Stdout: &out, Stderr: &complaint})
-	if err != nil {
-		return nil, sourceError(err, complaint.Bytes())
+	var sourced map[string]string
+	if err == nil {
+		sourced, err = elements.ParseEnvironment(out.Bytes())
 	}
-	sourced, err := elements.ParseEnvironment(out.Bytes())
 	if err != nil {
-		return nil, fmt.Errorf("reading the environment after environment.d: %w", err)
+		return nil, b.environmentError(err, files, complaint.Bytes())
 	}
 	result := Environment(sourced)
 	for _, shell := range []string{"_", "SHLVL", "OLDPWD", "PWD", "BASHOPTS", "SHELLOPTS"} {
@@ -219,23 +219,60 @@ func (env Environment) path(usual string) string {
 	return strings.Replace(changed, usualPath, usual, 1)
 }
 
-// sourceError leaves our script out: what the snippet said is what matters.
-func sourceError(err error, complaint []byte) error {
-	var exit *runner.ExitError
-	if errors.As(err, &exit) {
-		return fmt.Errorf("sourcing the elements' environment.d: exit code %d: %s", exit.Code, lastLines(complaint))
-	}
-	return fmt.Errorf("sourcing the elements' environment.d: %w", err)
+// EnvironmentError says that a file of environment.d ended the sourcing. Like a
+// hook's error it has the file's own exit code, if it has one.
+type EnvironmentError struct {
+	Element, File string // the last file that was begun; empty when none was
+	Said          string // the last of what it said, or the command it was at
+	Err           error
 }
 
-// lastLines are the last words of a complaint, without the shell's trace.
-func lastLines(text []byte) string {
-	var words []string
-	for line := range strings.Lines(string(text)) {
+func (e *EnvironmentError) Error() string {
+	text := "sourcing the elements' environment.d: "
+	if e.File != "" {
+		text = fmt.Sprintf("element '%s', %s: ", e.Element, e.File)
+	}
+	var exit *runner.ExitError
+	if !errors.As(e.Err, &exit) {
+		return text + e.Err.Error()
+	}
+	text += fmt.Sprintf("exit code %d", exit.Code) // our script is nobody's business
+	if e.Said != "" {
+		text += ": " + e.Said
+	}
+	return text
+}
+
+func (e *EnvironmentError) Unwrap() error { return e.Err }
+
+// environmentError finds out from the trace which of the files it was.
+func (b *Builder) environmentError(err error, files []string, trace []byte) error {
+	e := &EnvironmentError{Err: err}
+	begun := 0
+	var said []string
+	last := ""
+	for line := range strings.Lines(string(trace)) {
 		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "+") && !strings.HasPrefix(line, "dib-run-parts") {
-			words = append(words, line)
+		switch {
+		case strings.HasPrefix(line, "dib-run-parts Sourcing"):
+			begun++
+			said, last = nil, ""
+		case strings.HasPrefix(line, "+"):
+			last = "at: " + strings.TrimLeft(line, "+ ")
+		case line != "":
+			said = append(said, line)
 		}
 	}
-	return strings.Join(words[max(0, len(words)-3):], "; ")
+	if begun > 0 && begun <= len(files) {
+		e.File = files[begun-1]
+		for _, f := range b.o.Hooks.Files() {
+			if f.Path == e.File {
+				e.Element = f.Element
+			}
+		}
+	}
+	if e.Said = strings.Join(said[max(0, len(said)-3):], "; "); e.Said == "" {
+		e.Said = last
+	}
+	return e
 }

@@ -147,14 +147,14 @@ func (j *job) blockDevices() (source string, c blockdev.Config, err error) {
 		}
 		return j.o.BlockDeviceSource, c, err
 	}
-	element, data, err := elements.BlockDeviceConfig(j.elements, j.o.Arch)
+	element, file, data, err := elements.BlockDeviceConfig(j.elements, j.o.Arch)
 	switch {
 	case err != nil:
 		return "", c, err
 	case data == nil:
 		return "the usual block devices", blockdev.Default(), nil
 	}
-	source = fmt.Sprintf("block-device configuration of element %q", element)
+	source = fmt.Sprintf("element '%s', %s", element, file)
 	if c, err = blockdev.Parse(data); err != nil {
 		err = fmt.Errorf("%s: %w", source, err)
 	}

@@ -67,6 +67,7 @@ func exitCode(err error) int {
 		signal   signalError
 		killed   *runner.KilledError
 		hook     *rootfs.HookError
+		setting  *rootfs.EnvironmentError
 		tools    *missingToolsError
 		tool     *runner.MissingToolError
 		noIDs    *runner.NoSubIDError
@@ -94,7 +95,9 @@ func exitCode(err error) int {
 	case errors.As(err, &full) && full.Explicit, errors.As(err, &tooSmall):
 		return exitTooSmall
 	case errors.As(err, &hook):
-		return hookExitCode(hook)
+		return ownExitCode(hook.Err)
+	case errors.As(err, &setting):
+		return ownExitCode(setting.Err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return exitNoSpace
 	}
@@ -109,6 +112,8 @@ func isUsersMistake(err error) bool {
 		provided   *elements.AlreadyProvidedError
 		noSystem   *elements.NoOperatingSystemError
 		collision  *elements.CollisionError
+		inFile     *elements.FileError
+		layouts    *elements.LayoutConflictError
 		config     *blockdev.ConfigError
 		configLate *blockdev.NotYetError
 		treeLate   *rootfs.NotYetError
@@ -117,14 +122,16 @@ func isUsersMistake(err error) bool {
 	)
 	return errors.Is(err, errUsage) || errors.Is(err, errNotYet) ||
 		errors.As(err, &missing) || errors.As(err, &provided) || errors.As(err, &noSystem) || errors.As(err, &collision) ||
+		errors.As(err, &inFile) || errors.As(err, &layouts) ||
 		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &format) ||
 		errors.As(err, &refused)
 }
 
-// hookExitCode is the hook's own code; one that never ran has none.
-func hookExitCode(hook *rootfs.HookError) int {
+// ownExitCode is the code of a hook, or of a file of environment.d; one that never
+// ran has none.
+func ownExitCode(err error) int {
 	var e *runner.ExitError
-	if errors.As(hook.Err, &e) && e.Code > 0 {
+	if errors.As(err, &e) && e.Code > 0 {
 		return e.Code
 	}
 	return exitFailed

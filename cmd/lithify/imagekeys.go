@@ -96,6 +96,9 @@ type imageValue struct {
 
 // read checks a value. The error does not name the key.
 func (k imageKey) read(v *yamlValue) (imageValue, error) {
+	if text, zero := v.zeroByte(); zero {
+		return imageValue{}, fmt.Errorf("found %.60q: no program can be given a zero byte", text)
+	}
 	switch k.kind {
 	case wantsFlag:
 		return readFlag(v)

@@ -110,6 +110,8 @@ func TestImageMistakes(t *testing.T) {
 		{"- environment: [A]\n", "a.yaml: line 1: environment: found a list, want a map of texts"},
 		{"- environment:\n    A: [b]\n", "a.yaml: line 1: environment: A: found a list, want a text; quotes make one of anything"},
 		{"- environment:\n    A:\n", "a.yaml: line 1: environment: A: found nothing, want a text"},
+		{"- packages: [a, \"b\\0c\"]\n", `a.yaml: line 1: packages: found "b\x00c": no program can be given a zero byte`},
+		{"- environment:\n    A: \"\\0\"\n", `a.yaml: line 1: environment: found "\x00": no program can be given a zero byte`},
 		{"- environment: {A=B: c}\n", `a.yaml: line 1: environment: "A=B": no name for a value`},
 		{"- ramdisk: maybe\n", `a.yaml: line 1: ramdisk: found "maybe", want true or false`},
 		{"- ramdisk: 'true'\n", `a.yaml: line 1: ramdisk: found "true", want true or false`},

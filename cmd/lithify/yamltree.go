@@ -47,6 +47,16 @@ func (v *yamlValue) found() string {
 	return "found " + string(v.kind)
 }
 
+// zeroByte finds a text with a zero byte in it, which "\0" makes.
+func (v *yamlValue) zeroByte() (text string, found bool) {
+	for _, item := range v.items {
+		if text, found := item.zeroByte(); found {
+			return text, true
+		}
+	}
+	return v.text, strings.Contains(v.text, "\x00")
+}
+
 func (v *yamlValue) get(name string) *yamlValue {
 	for i, k := range v.keys {
 		if k.name == name {
