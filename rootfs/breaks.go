@@ -19,12 +19,9 @@ import (
 // changed nothing the build goes on as if there had been none.
 type Breaks struct {
 	At       []string // before-NAME or after-NAME, NAME a phase or a hook's file; after-error
-	Terminal *os.File // the user's; nil makes every break a mistake
-	// Command is run in the place of the shell before a phase outside the target
-	// and after an error.
-	Command string
-	// Outside opens the shell of after-error on the build host.
-	Outside bool
+	Terminal *os.File // the user's; nil makes every break a mistake that has no Command
+	Command  string   // run in the place of the shell, everywhere; needs no terminal
+	Outside  bool     // opens the shell of after-error on the build host, wherever the hook ran
 }
 
 const afterError = "after-error"
@@ -35,8 +32,8 @@ func (b *Builder) checkBreaks() error {
 	if len(at) == 0 {
 		return nil
 	}
-	if b.o.Breaks.Terminal == nil {
-		return fmt.Errorf("break=%s: standard input is no terminal, so nobody could use the shell", strings.Join(at, ","))
+	if b.o.Breaks.Terminal == nil && b.o.Breaks.Command == "" {
+		return fmt.Errorf("break=%s: standard input is no terminal, so nobody could use the shell; break_cmd runs a command instead", strings.Join(at, ","))
 	}
 	allowed := []string{afterError}
 	for _, phase := range elements.Phases() {
@@ -87,26 +84,22 @@ func (b *Builder) withBreaks(phase elements.Phase, steps []step) ([]step, error)
 func (b *Builder) breakStep(v *view, name string) step {
 	in := inputs{}
 	in.add("break", []byte(name+b.nonce))
-	command := ""
-	if strings.HasPrefix(name, "before-") && v.phase.Outside() {
-		command = b.o.Breaks.Command
-	}
 	return step{phase: v.phase, element: "driver", name: "break=" + name, in: in, isBreak: true,
 		do: func(ctx context.Context, w *bench) error {
-			return w.shell(ctx, v, name, command, v.phase.Outside())
+			return w.shell(ctx, v, name, v.phase.Outside())
 		}}
 }
 
-// shell runs an interactive shell, or command, where the hooks of v's phase run.
-// How it ends says nothing.
-func (w *bench) shell(ctx context.Context, v *view, name, command string, outside bool) error {
-	terminal := w.o.Breaks.Terminal
-	if command == "" {
-		command = "if command -v bash > /dev/null 2>&1; then exec bash -i; fi; exec sh -i"
-	}
-	fmt.Fprintf(terminal, "\r\nbreak=%s: a shell; the build goes on when it ends\r\n", name)
-	w.terminal = terminal
+// shell runs an interactive shell, or the user's command, in the image or outside
+// it. How it ends says nothing.
+func (w *bench) shell(ctx context.Context, v *view, name string, outside bool) error {
+	w.terminal = w.o.Breaks.Terminal
 	defer func() { w.terminal = nil }()
+	command, what := w.o.Breaks.Command, "break_cmd"
+	if command == "" {
+		command, what = "if command -v bash > /dev/null 2>&1; then exec bash -i; fi; exec sh -i", "a shell"
+	}
+	fmt.Fprintf(w.output(), "\r\nbreak=%s: %s; the build goes on when it ends\r\n", name, what)
 	args, env := []string{"/bin/sh", "-c", command}, w.environment(v.phase).with(nil)
 	env["HISTFILE"] = "/dev/null" // a history would be a change
 	delete(env, "PATH")
@@ -126,14 +119,14 @@ func (w *bench) shell(ctx context.Context, v *view, name, command string, outsid
 	return err
 }
 
-// afterError opens the shell that is asked for when a hook inside has failed.
+// afterError opens the shell that is asked for when a hook has failed.
 func (w *bench) afterError(ctx context.Context, s step) error {
-	if !w.breaksAt(afterError) || s.phase.Outside() || s.phase == driver || s.isBreak || ctx.Err() != nil {
+	if !w.breaksAt(afterError) || s.phase == driver || s.isBreak || ctx.Err() != nil {
 		return nil
 	}
 	v, err := newView(w.o.Hooks, s.phase, true)
 	if err != nil {
 		return err
 	}
-	return w.shell(ctx, v, afterError, w.o.Breaks.Command, w.o.Breaks.Outside)
+	return w.shell(ctx, v, afterError, w.o.Breaks.Outside || s.phase.Outside())
 }

@@ -34,7 +34,7 @@ var exitCodes = []struct {
 	meaning string
 }{
 	{exitOK, "everything asked for is there"},
-	{exitFailed, "the build failed; when a hook failed, the hook's own exit code instead"},
+	{exitFailed, "the build failed; when a hook or a file of environment.d failed, its own exit code instead"},
 	{exitUsage, "a mistake in options, variables, elements or configuration, or something not supported yet"},
 	{exitTool, "a program that the build needs is missing on this machine"},
 	{exitNoSpace, "no space left on a disk of this machine"},

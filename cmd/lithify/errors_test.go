@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -37,6 +38,10 @@ func TestExitCodes(t *testing.T) {
 		{&elements.MissingError{Name: "vmm", Nearest: "vm"}, exitUsage, "vm"},
 		{&elements.NoOperatingSystemError{}, exitUsage, "operating system"},
 		{&elements.AlreadyProvidedError{Name: "a", Provider: "b"}, exitUsage, "provided"},
+		{&elements.FileError{Element: "web", File: "pkg-map", Err: errors.New("line 3")}, exitUsage, "element 'web', pkg-map: line 3"},
+		{&elements.LayoutConflictError{First: "a", Second: "b"}, exitUsage, "DIB_BLOCK_DEVICE_CONFIG"},
+		{&rootfs.EnvironmentError{Element: "web", File: "environment.d/x", Said: "oh", Err: &runner.ExitError{Code: 9}}, 9, "element 'web', environment.d/x: exit code 9: oh"},
+		{&rootfs.EnvironmentError{Err: syscall.ENOENT}, exitFailed, "sourcing the elements' environment.d: no such file"},
 		{&blockdev.ConfigError{Path: "[0]", Text: "bad"}, exitUsage, "bad"},
 		{&blockdev.NotYetError{What: "gpt"}, exitUsage, "not supported yet"},
 		{&rootfs.NotYetError{What: "this"}, exitUsage, "not supported yet"},

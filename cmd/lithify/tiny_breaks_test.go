@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -48,8 +50,8 @@ func TestTinyBreaks(t *testing.T) {
 			if got := foreign(t, w.out, "tar", "--list", "--file", "web.tar"); strings.Contains(got, "by-hand") {
 				t.Error("what was done by hand is kept")
 			}
-			out, err = w.onTerminal("pwd\nexit\n", "break=before-root,after-cleanup", "break_cmd=echo instead of a shell")
-			if err != nil || strings.Count(out, "instead of a shell") != 1 || strings.Count(out, "the build goes on") != 2 {
+			out, err = w.onTerminal("", "break=before-root,after-cleanup", "break_cmd=echo instead of a shell")
+			if err != nil || strings.Count(out, "\ninstead of a shell\n") != 2 || strings.Count(out, "the build goes on") != 2 {
 				t.Errorf("outside: %v: %s", err, out)
 			}
 			w.edit("app/post-install.d/10-app", "\nexit 7\n")
@@ -69,5 +71,33 @@ func TestTinyBreaksNowhere(t *testing.T) {
 	out, err := w.onTerminal("", "break=before-intsall")
 	if err == nil || !strings.Contains(out, "there is no such place") || slices.Contains(strings.Fields(out), "ran:") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestTinyShouldFail: the runner of elements' own tests asks for a command after
+// an error, on the build host and without a terminal, and takes a file that the
+// hook left for the sign that it failed as it should (F.1 of the contract).
+func TestTinyShouldFail(t *testing.T) {
+	t.Parallel()
+	w := newTiny(t, nil)
+	w.hooks("cases", nil)
+	sign := filepath.Join(w.dir, "sign")
+	run := w.with("break=after-error", "break_outside_target=1", "break_cmd=cp -v $TMP_MOUNT_PATH/tmp/dib-test-should-fail "+sign)
+	for _, c := range []struct {
+		hook, text string
+		should     bool
+	}{
+		{"install.d/60-case", "touch /tmp/dib-test-should-fail\nexit 5\n", true},
+		{"install.d/60-case", "exit 5\n", false},
+		{"extra-data.d/60-case", "touch \"$TMP_MOUNT_PATH/tmp/dib-test-should-fail\"\nexit 5\n", true},
+		{"finalise.d/60-case", "touch /tmp/dib-test-should-fail\nexit 5\n", true},
+	} {
+		must(t, os.RemoveAll(filepath.Join(w.lib, "cases")))
+		w.write("cases/"+c.hook, "#!/bin/sh\nset -eu\n"+c.text)
+		r := run.fails(5, run.create("web", "tar"), `"60-case" of element "cases"`)
+		if _, err := os.Stat(sign); (err == nil) != c.should {
+			t.Errorf("%s: %s: %v: %v", c.hook, c.text, err, r)
+		}
+		must(t, os.RemoveAll(sign))
 	}
 }
