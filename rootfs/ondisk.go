@@ -30,6 +30,7 @@ type OnDisk struct {
 	Dir     string            // every file system at its mount point, writable
 	Devices map[string]string // disks and partitions by node: paths on the host
 	Disk    string            // the node of the disk that carries /
+	Size    int64             // of that disk in bytes, which hooks are told in KiB; zero: they are not
 }
 
 // Rest are the steps of a build that work on the disk. Run may be called once.
@@ -96,7 +97,11 @@ func (d *OnDisk) deviceVariables(at func(device string) string) Environment {
 	for _, node := range sortedKeys(d.Devices) {
 		fmt.Fprintf(&all, " [%s]=%s ", node, at(d.Devices[node]))
 	}
-	return Environment{"IMAGE_BLOCK_DEVICE": at(d.Devices[d.Disk]), "IMAGE_BLOCK_DEVICES": all.String()}
+	env := Environment{"IMAGE_BLOCK_DEVICE": at(d.Devices[d.Disk]), "IMAGE_BLOCK_DEVICES": all.String()}
+	if d.Size > 0 { // by now the contract's variable has another unit than the user's
+		env["DIB_IMAGE_SIZE"] = fmt.Sprint(d.Size >> 10)
+	}
+	return env
 }
 
 // inDev is where a device of the host is in the target.

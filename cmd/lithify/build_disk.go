@@ -121,6 +121,11 @@ func (j *job) finishOnDisk(ctx context.Context) error {
 		return err
 	}
 	d := rootfs.OnDisk{Dir: j.disks.Dir(), Devices: j.disks.Devices(), Disk: root.Name()}
+	for _, planned := range j.diskPlan.Disks {
+		if planned.Node == d.Disk {
+			d.Size = planned.Size
+		}
+	}
 	if err := j.result.Rest.Run(ctx, d); err != nil {
 		return err
 	}

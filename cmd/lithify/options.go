@@ -86,6 +86,9 @@ func parseOptions(args, env []string) (Options, error) {
 	if err != nil {
 		return o, err
 	}
+	if line.clears(o.Environment) {
+		o = defaultOptions(args, keptVariables(env))
+	}
 	for _, g := range line.given { // nothing else matters to who asks for help
 		if g.option.long == "help" || g.option.long == "version" {
 			return o, g.option.set(&o, g.where, g.value)
@@ -122,6 +125,9 @@ func defaultOptions(args, env []string) Options {
 	o.ImageCache = filepath.Join(o.cacheDir(), "image-create")
 	o.LockFiles = filepath.Join(o.cacheDir(), "dib", "lockfiles")
 	o.TmpDir = firstNonEmpty(o.Environment["TMPDIR"], o.Environment["TMP_DIR"], "/tmp")
+	if o.Environment["TMPDIR"]+o.Environment["TMP_DIR"] != "" { // elements look at one or the other
+		o.Environment["TMPDIR"], o.Environment["TMP_DIR"] = o.TmpDir, o.TmpDir
+	}
 	return o
 }
 

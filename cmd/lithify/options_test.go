@@ -214,8 +214,8 @@ func TestMistakes(t *testing.T) {
 // TestNotYet: what a later version does says so, and is not ignored.
 func TestNotYet(t *testing.T) {
 	for _, c := range []struct{ args, env string }{
-		{"-a mips el", ""}, {"-c el", ""}, {"--ramdisk-element dracut-ramdisk el", ""},
-		{"el", "CLEAR_ENV=1"}, {"el", "DIB_SHOW_IMAGE_USAGE=1"},
+		{"-a mips el", ""}, {"--ramdisk-element dracut-ramdisk el", ""},
+		{"el", "DIB_SHOW_IMAGE_USAGE=1"},
 		{"el", "DUMP_CONFIG_GRAPH=1"},
 	} {
 		_, err := parseOptions(strings.Fields(c.args), []string{c.env})
@@ -231,6 +231,23 @@ func TestRefusedFormat(t *testing.T) {
 	_, err := parseOptions([]string{"-t", "aci", "el"}, nil)
 	if err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), `format "aci" is not made: `) || strings.Contains(err.Error(), "yet") {
 		t.Errorf("aci: %v", err)
+	}
+}
+
+// TestClearEnv: the environment does not count, but for what says who builds, and
+// options stay.
+func TestClearEnv(t *testing.T) {
+	env := []string{"DIB_IMAGE_SIZE=x", "IMAGE_NAME=other", "DIB_X=1", "QEMU_IMG_OPTIONS=a", "ELEMENTS_PATH=/etc", "http_proxy=p", "TMP_DIR=/var/tmp", "LITHIFY_STORE=/s"}
+	for _, c := range []struct{ args, more string }{{"-c --root-label=l el", "X=1"}, {"el --clear-env --root-label l", "CLEAR_ENV=0"}, {"--root-label l el", "CLEAR_ENV=1"}} {
+		o, err := parseOptions(strings.Fields(c.args), append([]string{"HOME=/h", c.more}, env...))
+		want := map[string]string{"HOME": "/h", "ELEMENTS_PATH": "/etc", "http_proxy": "p", "TMP_DIR": "/var/tmp", "TMPDIR": "/var/tmp", "LITHIFY_STORE": "/s"}
+		if err != nil || o.Name != "image" || o.RootLabel != "l" || o.ImageSize != 0 || !reflect.DeepEqual(o.Environment, want) {
+			t.Errorf("%s, %s: %v, %+v", c.args, c.more, err, o)
+		}
+	}
+	o := parsed(t, []string{"el"}, "CLEAR_ENV=yes", "IMAGE_NAME=n")
+	if o.Name != "n" {
+		t.Error("only 1 clears")
 	}
 }
 

@@ -278,16 +278,29 @@ func setLogFile(o *Options, where, v string) error {
 	return nil
 }
 
-func setClearEnv(_ *Options, where, _ string) error {
-	return notYetf("%s: starting from an empty environment", where)
+// setClearEnv has nothing left to do: see clears.
+func setClearEnv(*Options, string, string) error { return nil }
+
+// clears says whether the environment is not to count. Of CLEAR_ENV only the
+// word 1 does so, as in DIB.
+func (l commandLine) clears(env map[string]string) bool {
+	return env["CLEAR_ENV"] == "1" || slices.ContainsFunc(l.given, func(g occurrence) bool { return g.option.long == "clear-env" })
 }
 
-// envClearEnv: only the word 1 counts, as in DIB.
-func envClearEnv(o *Options, where, v string) error {
-	if v != "1" {
-		return nil
+// keptByClear are the variables that -c leaves: who builds, where, with which
+// elements and through which proxies. LITHIFY_* stay too.
+var keptByClear = strings.Fields(`PATH HOME USER LOGNAME SHELL TERM COLUMNS LINES SSH_AUTH_SOCK
+	TMPDIR TMP_DIR XDG_CACHE_HOME XDG_RUNTIME_DIR ELEMENTS_PATH
+	http_proxy https_proxy ftp_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY NO_PROXY ALL_PROXY`)
+
+func keptVariables(env []string) (kept []string) {
+	for _, line := range env {
+		name, _, _ := strings.Cut(line, "=")
+		if slices.Contains(keptByClear, name) || strings.HasPrefix(name, "LITHIFY_") {
+			kept = append(kept, line)
+		}
 	}
-	return setClearEnv(o, where, v)
+	return kept
 }
 
 // splitList splits at commas and blanks, as DIB's shell did.

@@ -17,9 +17,10 @@ func TestTinyOnDisk(t *testing.T) {
 set -eu
 printf '`+mark+`' | dd of="$IMAGE_BLOCK_DEVICE" bs=512 seek=100 conv=notrunc status=none
 echo "$IMAGE_BLOCK_DEVICES" > /devices
+test "$DIB_IMAGE_SIZE" = $(($(cat /sys/class/block/${IMAGE_BLOCK_DEVICE##*/}/size) / 2)) # KiB, whatever the user's unit
 echo deep > /var/deep
 `)
-	w.write("app/cleanup.d/60-device", "#!/bin/sh\nset -eu\ntest -b $IMAGE_BLOCK_DEVICE\necho cleaned > $TARGET_ROOT/var/cleaned\n")
+	w.write("app/cleanup.d/60-device", "#!/bin/sh\nset -eu\ntest -b $IMAGE_BLOCK_DEVICE\ntest \"$DIB_IMAGE_SIZE\" = $(($(cat /sys/class/block/${IMAGE_BLOCK_DEVICE##*/}/size) / 2))\necho cleaned > $TARGET_ROOT/var/cleaned\n")
 	r := w.build("web", "raw,qcow2,tar", "--image-size", "100MiB")
 	w.checkDisk("web.raw", 2)
 	raw, err := os.Open(w.path("web.raw"))
