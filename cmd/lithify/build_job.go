@@ -91,6 +91,7 @@ func (j *job) resolve() error {
 	if j.elements, err = library.Resolve(names...); err != nil {
 		return err
 	}
+	j.tellOverrides(library)
 	if j.hooks, err = elements.MergeOnto(j.baseElements(), j.elements); err != nil {
 		return err
 	}
@@ -102,6 +103,15 @@ func (j *job) resolve() error {
 		j.hooks.NameHooks(names)
 	}
 	return j.hooks.LinkInstallTypes(j.installTypes())
+}
+
+// tellOverrides names the elements that hide others of their name, whole.
+func (j *job) tellOverrides(library elements.Library) {
+	for _, e := range j.elements {
+		for _, hidden := range library.Shadowed(e.Name) {
+			fmt.Fprintf(j.ui.Log(), "warning: element '%s': %s is used, not %s\n", e.Name, e.Path, hidden)
+		}
+	}
 }
 
 func (j *job) baseElements() []elements.Element {

@@ -45,7 +45,10 @@ func TestTinyServices(t *testing.T) {
 			t.Parallel()
 			w := newTiny(t, as)
 			w.serviceElements()
-			w.build("web", "tar")
+			r := w.build("web", "tar")
+			if want := "warning: element 'install-static': " + w.lib + "/install-static is used, not (built in)/install-static\n"; strings.Count(r.stdout, want) != 1 {
+				t.Errorf("not said once: %q: %v", want, r)
+			}
 			for file, want := range map[string]string{
 				"etc/seen/sudo":      "set by sudo /root\n",
 				"etc/seen/python":    "amd64 app\n",
@@ -57,6 +60,8 @@ func TestTinyServices(t *testing.T) {
 				"etc/resolv.conf":    "nameserver 203.0.113.1\n",
 				"etc/seen/chroot":    "proc and null\n",
 				"etc/seen/functions": "tiny app: 2 and more\n",
+				"etc/seen/cache":     "kept\n",
+				".autorelabel":       "at the very top\n",
 			} {
 				if got := w.inTar("web", file); got != want {
 					t.Errorf("%s: %q, want %q", file, got, want)
@@ -100,8 +105,11 @@ with open(os.path.join(os.environ["TMP_MOUNT_PATH"], "etc/seen/python"), "w") as
 	w.hooks("mounter", map[string]string{
 		"root.d/50-mounter":    "mkdir -p \"$DIB_IMAGE_CACHE/things\" \"$TARGET_ROOT/var/cache/things\"\nsudo mount --bind \"$DIB_IMAGE_CACHE/things\" \"$TARGET_ROOT/var/cache/things\"\n",
 		"install.d/40-mounter": "echo kept > /var/cache/things/kept\n",
+		// What was mounted is let go of before imaging, so authors mount it again.
+		"pre-finalise.d/50-mounter": "sudo mount --bind \"$DIB_IMAGE_CACHE/things\" \"$TMP_MOUNT_PATH/var/cache/things\"\n",
+		"finalise.d/40-mounter":     "cat /var/cache/things/kept > /etc/seen/cache\n",
 	})
-	w.hooks("giver", map[string]string{"shared/words": "data of another element\n"})
+	w.hooks("giver", map[string]string{"shared/words": "data of another element\n", "post-install.d/40-giver": "echo at the very top > /.autorelabel\n"})
 	w.hooks("reader", map[string]string{"install.d/40-reader": "cat \"$(head -n 0 /dev/null; echo ${0%/*}/../shared/words)\" > /etc/seen/other\n"})
 	w.hooks("resolver", map[string]string{
 		"install.d/50-resolver":      "echo nameserver 198.51.100.7 > /etc/resolv.conf\necho nameserver 203.0.113.1 > /etc/resolv.conf.ORIG\n",
