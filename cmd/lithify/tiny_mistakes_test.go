@@ -100,15 +100,20 @@ func TestTinyMissingTool(t *testing.T) {
 	t.Parallel()
 	blockdevtest.Need(t, "unshare")
 	w := newTiny(t, nil)
-	path, err := exec.LookPath("mke2fs")
-	must(t, err)
-	cmd := w.create("web", "raw")
-	// A file that cannot be run lies over the program, for this build alone.
-	covered := w.command("")
-	covered.Path, covered.Args = "/usr/bin/unshare", append([]string{"unshare", "-m", "sh", "-c",
-		`mount --bind /dev/null "$0" && exec "$@"`, path, cmd.Path}, cmd.Args[1:]...)
-	w.fails(exitTool, covered, "mke2fs", "apt-get install --no-install-recommends -y e2fsprogs")
-	w.noOutput("web.raw")
+	for _, c := range []struct{ tool, formats, packages string }{
+		{"mke2fs", "raw", "e2fsprogs"}, {"mksquashfs", "tar,squashfs", "squashfs-tools"},
+	} {
+		blockdevtest.Need(t, c.tool)
+		path, err := exec.LookPath(c.tool)
+		must(t, err)
+		cmd := w.create("web", c.formats)
+		// A file that cannot be run lies over the program, for this build alone.
+		covered := w.command("")
+		covered.Path, covered.Args = "/usr/bin/unshare", append([]string{"unshare", "-m", "sh", "-c",
+			`mount --bind /dev/null "$0" && exec "$@"`, path, cmd.Path}, cmd.Args[1:]...)
+		w.fails(exitTool, covered, c.tool, "apt-get install --no-install-recommends -y "+c.packages)
+		w.noOutput("web.raw", "web.tar", "web.squash")
+	}
 }
 
 // TestTinyPoorPath: an ordinary user's PATH has no sbin folders; `su` leaves
