@@ -56,7 +56,7 @@ func (w *bench) hook(ctx context.Context, v *view, h elements.Hook, env Environm
 	if h.Phase.Outside() {
 		err = w.outside(ctx, v, h, env)
 	} else {
-		err = w.inside(ctx, v, env, path.Join(target, h.Path))
+		err = w.inside(ctx, v, env, v.command(h, target)...)
 	}
 	if err != nil {
 		return &HookError{Element: h.Element, Phase: string(h.Phase), Hook: h.Name, Err: err}

@@ -18,7 +18,7 @@ import (
 // outside runs a hook on the build host, with the tree at TMP_MOUNT_PATH, and
 // keeps the binds it leaves there for later steps.
 func (w *bench) outside(ctx context.Context, v *view, h elements.Hook, env Environment) error {
-	return w.outsideCommand(ctx, v, env, []string{filepath.Join(w.dirs.hooks(), h.Path)})
+	return w.outsideCommand(ctx, v, env, v.command(h, w.dirs.hooks()))
 }
 
 // outsideCommand runs a command as a hook of v's phase.

@@ -306,6 +306,7 @@ func (r *run) endPhase(ctx context.Context, phase elements.Phase) error {
 	}
 	if phase == elements.Root {
 		if err := r.checkRoot(ctx); err != nil {
+			r.unkept = true // or the next build would stand on the empty tree
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"bytes"
 	"fmt"
+	"path"
 	"regexp"
 	"strings"
 
@@ -189,3 +190,14 @@ func (v *view) inputs(keyed Environment) inputs {
 func IsSecret(name string) bool { return secretName.MatchString(name) }
 
 var secretName = regexp.MustCompile(`(?i)PASS|SECRET|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH`)
+
+// command runs a hook of the hooks tree that is at dir. One that no kernel knows,
+// since it has neither "#!" nor a program's head, is the shell's, as when
+// dib-run-parts runs it.
+func (v *view) command(h elements.Hook, dir string) []string {
+	file, text := path.Join(dir, h.Path), v.texts[h.Path]
+	if bytes.HasPrefix(text, []byte("#!")) || bytes.HasPrefix(text, []byte("\x7fELF")) || len(text) == 0 {
+		return []string{file}
+	}
+	return []string{"/bin/sh", "-c", `command -v bash > /dev/null && exec bash "$0"; exec sh "$0"`, file}
+}
