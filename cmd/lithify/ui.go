@@ -120,6 +120,7 @@ func (u *ui) Hook(phase, element, name string, reused bool) func(err error) {
 	}
 	u.sayReused()
 	u.counts.ran++
+	u.tail = lastLines{} // what others wrote does not tell why this one fails
 	step := stepName(phase, element, name)
 	start := u.now()
 	u.record("-- " + step)

@@ -149,6 +149,16 @@ func TestTail(t *testing.T) {
 	if got := u.Tail(1000); len(got) != 100 || got[0] != "151" {
 		t.Errorf("got %d lines from %q", len(got), got[0])
 	}
+	u.Hook("install", "vm", "20-next", true)
+	if got := u.Tail(1); len(got) != 1 {
+		t.Errorf("a reused hook writes nothing: %q", got)
+	}
+	fmt.Fprintln(w)
+	u.Hook("install", "vm", "30-next", false)
+	fmt.Fprintln(w, "its own words")
+	if got := u.Tail(20); len(got) != 1 || got[0] != "its own words" {
+		t.Errorf("a hook's own lines: %q", got)
+	}
 }
 
 // TestLogConcurrent: lines of writers that write at once do not mix, and a line
