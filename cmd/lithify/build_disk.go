@@ -174,7 +174,10 @@ func (j *job) byLoop() bool {
 // loopWorks says why loop devices are not for this build. In a user namespace
 // the kernel mounts no disk, whoever may open the device.
 func loopWorks() error {
-	if runner.InUserNamespace() || os.Geteuid() != 0 {
+	switch {
+	case os.Geteuid() == 0 && runner.InUserNamespace() && runner.KeepsIDs():
+		return errors.New("in a user namespace, which this build needs, nobody may mount disks")
+	case os.Geteuid() != 0 || runner.InUserNamespace():
 		return errors.New("only root may mount disks")
 	}
 	return loop.Available()

@@ -201,6 +201,9 @@ func (j *job) bootable() bool {
 
 // checkHost looks for the programs that this build will call.
 func (j *job) checkHost(ctx context.Context) error {
+	if err := j.emulate(); err != nil {
+		return err
+	}
 	needs := []string{"bash"}
 	for _, e := range j.elements {
 		switch e.Name {
@@ -227,7 +230,7 @@ func storeRoot(env map[string]string) string {
 	if dir := env["LITHIFY_STORE"]; dir != "" {
 		return dir
 	}
-	if os.Geteuid() == 0 && !runner.InUserNamespace() {
+	if os.Geteuid() == 0 && runner.KeepsIDs() {
 		return "/var/lib/lithify"
 	}
 	if dir := env["XDG_DATA_HOME"]; filepath.IsAbs(dir) {
@@ -239,7 +242,7 @@ func storeRoot(env map[string]string) string {
 // plan opens the store, plans the steps and finds out whether the outputs that
 // are there already are what they would become.
 func (j *job) plan(ctx context.Context) error {
-	j.records = outputRecords{Dir: filepath.Join(storeRoot(j.o.Environment), "outputs")}
+	j.records = outputRecords{Dir: filepath.Join(j.o.storeRoot(), "outputs")}
 	if err := j.prepare(ctx, false); err != nil {
 		return err
 	}
@@ -261,7 +264,7 @@ func (j *job) plan(ctx context.Context) error {
 // prepare makes the work folder, opens the store and reads the elements'
 // environment; preview is for a build that is only planned.
 func (j *job) prepare(ctx context.Context, preview bool) error {
-	root := storeRoot(j.o.Environment)
+	root := j.o.storeRoot()
 	work, remove, err := newWork(j.o.TmpDir)
 	if err != nil {
 		return err

@@ -74,7 +74,7 @@ func pruneOptions(all bool, age, size string) (oci.PruneOptions, error) {
 // withStore opens this user's store, in a session: an ordinary user's layers
 // belong to subordinate ids.
 func withStore(ctx context.Context, env []string, do func(*oci.Store) error) error {
-	if inside, err := enterSession(ctx); !inside {
+	if inside, err := enterSession(ctx, false); !inside {
 		return err
 	}
 	s, err := oci.Open(ctx, oci.Options{Root: storeRoot(environmentMap(env))})

@@ -69,6 +69,7 @@ func exitCode(err error) int {
 		hook     *rootfs.HookError
 		setting  *rootfs.EnvironmentError
 		tools    *missingToolsError
+		foreign  *foreignError
 		tool     *runner.MissingToolError
 		noIDs    *runner.NoSubIDError
 		noSpaces *runner.NoUserNamespaceError
@@ -86,7 +87,7 @@ func exitCode(err error) int {
 		return 128 + int(killed.Signal)
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &tools), errors.As(err, &tool):
+	case errors.As(err, &tools), errors.As(err, &tool), errors.As(err, &foreign):
 		return exitTool
 	case errors.As(err, &noIDs), errors.As(err, &noSpaces):
 		return exitUserIDs

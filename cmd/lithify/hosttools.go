@@ -67,11 +67,16 @@ func (e *missingToolsError) Error() string {
 	if len(packages) == 0 {
 		return text
 	}
+	return text + "\nto install it: " + installCommand(e.root, packages...)
+}
+
+// installCommand is what root types, or somebody else, to install packages.
+func installCommand(root bool, packages ...string) string {
 	command := "apt-get install --no-install-recommends -y " + strings.Join(packages, " ")
-	if !e.root {
+	if !root {
 		command = "sudo " + command
 	}
-	return text + "\nto install it: " + command
+	return command
 }
 
 // checkHostTools looks for programs on the PATH that hooks outside the target

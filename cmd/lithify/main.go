@@ -100,7 +100,7 @@ func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, st
 	default:
 		return report(stderr, o.Command, err, buildLog{})
 	}
-	if inside, err := enterSession(ctx); !inside {
+	if inside, err := enterSession(ctx, o.needsEmulation()); !inside {
 		return report(stderr, o.Command, err, buildLog{})
 	}
 	// An ordinary user's PATH has no sbin, where mke2fs and its like are.
@@ -125,10 +125,11 @@ func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, st
 
 // enterSession starts this program a second time, in namespaces that end with
 // it and take everything along. The second run gets true. The first gets false
-// when the second has ended, and a childExit unless all went well.
-func enterSession(ctx context.Context) (inside bool, err error) {
+// when the second has ended, and a childExit unless all went well. With user it
+// has a user namespace even for root.
+func enterSession(ctx context.Context, user bool) (inside bool, err error) {
 	// Signals are handed on to the second run, so they must not end the waiting.
-	code, inside, err := runner.Session{Detach: true}.Enter(ctx)
+	code, inside, err := runner.Session{Detach: true, User: user}.Enter(ctx)
 	if err == nil && !inside && code != 0 {
 		err = childExit(code)
 	}

@@ -181,3 +181,16 @@ func debianArch(name string) string {
 	}
 	return name
 }
+
+// goArch is what images for containers call an architecture of Debian's.
+func goArch(name string) string {
+	switch name {
+	case "i386":
+		return "386"
+	case "armel", "armhf":
+		return "arm"
+	case "ppc64el":
+		return "ppc64le"
+	}
+	return name
+}

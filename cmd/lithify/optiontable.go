@@ -30,7 +30,7 @@ func optionTable() []option {
 func whatOptions() []option {
 	return []option{
 		{long: "arch", short: "a", value: "ARCH", env: "ARCH", ours: true, set: setArch,
-			help: "architecture of the image (this machine's only, so far)"},
+			help: "architecture of the image; another than this machine's needs qemu-user-static"},
 		{long: "output", short: "o", value: "NAME", env: "IMAGE_NAME", ours: true, set: setName,
 			help: "base name of the outputs, may be a path (image)"},
 		{long: "formats", short: "t", value: "LIST", ours: true, set: setFormats,

@@ -7,15 +7,16 @@ import (
 	"time"
 
 	"github.com/lithify/lithify/convert"
+	"github.com/lithify/lithify/rootfs/runner"
 )
 
 func setArch(o *Options, where, v string) error {
-	arch, host := debianArch(v), hostArch()
-	if v == "" {
-		return usagef("%s: an architecture is needed, such as %s", where, host)
-	}
-	if arch != host {
-		return notYetf("%s %s: building for another architecture than this machine's (%s)", where, v, host)
+	arch, known := debianArch(v), runner.Architectures()
+	switch {
+	case v == "":
+		return usagef("%s: an architecture is needed, such as %s", where, hostArch())
+	case arch != hostArch() && !slices.Contains(known, arch):
+		return usagef("%s: unknown architecture %q%s; allowed are %s", where, v, didYouMean(v, known), orList(known))
 	}
 	o.Arch = arch
 	return nil

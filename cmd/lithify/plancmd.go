@@ -35,7 +35,7 @@ func newPlanCommand(env []string, stdout io.Writer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if inside, err := enterSession(cmd.Context()); !inside {
+			if inside, err := enterSession(cmd.Context(), o.needsEmulation()); !inside {
 				return err
 			}
 			return planMain(cmd.Context(), o, stdout, cmd.ErrOrStderr())

@@ -19,7 +19,7 @@ import (
 const (
 	roleVar = "RUNNER_TEST_ROLE" // "run", "run words", "session" or "session-user"
 	treeVar = "RUNNER_TEST_TREE" // where to run the line; empty: outside
-	lineVar = "RUNNER_TEST_LINE" // a shell line, or "count signals"
+	lineVar = "RUNNER_TEST_LINE" // a shell line, "count signals", or "emulate ARCH FOLDER"
 	markVar = "RUNNER_TEST_MARK" // tells the processes of one test
 )
 
@@ -45,8 +45,17 @@ func play(role string) int {
 			return code
 		}
 	}
-	if os.Getenv(lineVar) == "count signals" {
+	switch line := os.Getenv(lineVar); {
+	case line == "count signals":
 		return countSignals()
+	case strings.HasPrefix(line, "emulate "):
+		text, err := playEmulation(line)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 97
+		}
+		fmt.Print(text)
+		return 0
 	}
 	return playLine()
 }

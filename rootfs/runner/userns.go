@@ -80,15 +80,27 @@ func forbidden(err error) error {
 	return &NoUserNamespaceError{Err: err}
 }
 
+// initialUserNamespace is what /proc/self/ns/user says outside all user
+// namespaces: the number is fixed (PROC_USER_INIT_INO of the kernel's
+// proc_ns.h, since 3.8).
+const initialUserNamespace = "user:[4026531837]"
+
 // InUserNamespace says whether the process runs in a user namespace other than
-// the system's first.
+// the system's first. It may be root of the machine all the same: see KeepsIDs.
 func InUserNamespace() bool {
+	now, err := os.Readlink("/proc/self/ns/user")
+	return err == nil && now != initialUserNamespace // an error: a kernel without
+}
+
+// KeepsIDs says whether all ids are those of the machine: in no user namespace,
+// or in one that maps every id to itself.
+func KeepsIDs() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {
-		return false // a kernel without user namespaces
+		return true // a kernel without user namespaces
 	}
 	r := parseIDMap(string(b))
-	return len(r) != 1 || r[0] != idRange{0, 0, math.MaxUint32}
+	return len(r) == 1 && r[0] == idRange{0, 0, math.MaxUint32}
 }
 
 // parseIDMap reads /proc/PID/uid_map or gid_map: three numbers a line.
