@@ -57,7 +57,10 @@ func targetCommandNames() []string { return slices.Sorted(maps.Keys(targetComman
 
 // commandVariables are the variables that commands read without their names
 // being anywhere in an element, as patterns.
-var commandVariables = map[string][]string{"source-repositories": sourceVariables}
+var commandVariables = map[string][]string{
+	"dib-init-system":     {"DIB_INIT_SYSTEM"},
+	"source-repositories": sourceVariables,
+}
 
 // lastCommandNames lists those that come last, sorted.
 func lastCommandNames() []string { return slices.Sorted(maps.Keys(lastCommands)) }

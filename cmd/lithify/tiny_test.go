@@ -193,6 +193,9 @@ type leftovers struct{ *testing.M }
 
 func (l leftovers) Run() int {
 	code := l.M.Run()
+	if foreignBox.dir != "" {
+		os.RemoveAll(foreignBox.dir)
+	}
 	if shipped.dir != "" {
 		os.RemoveAll(shipped.dir)
 	}
