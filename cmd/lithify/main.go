@@ -133,6 +133,9 @@ func enterSession(ctx context.Context, user bool) (inside bool, err error) {
 	if err == nil && !inside && code != 0 {
 		err = childExit(code)
 	}
+	if user && errors.As(err, new(*runner.NoUserNamespaceError)) {
+		err = fmt.Errorf("registering an emulator for this build alone: %w", err)
+	}
 	if err == nil || ctx.Err() == nil {
 		return inside, err
 	}

@@ -104,7 +104,7 @@ func diskUse(path string) int64 {
 func (s Summary) startHint() string {
 	machine := map[string]string{
 		"amd64": "qemu-system-x86_64 -m 1024",
-		"arm64": "qemu-system-aarch64 -M virt -cpu max -m 1024",
+		"arm64": "qemu-system-aarch64 -M virt -cpu max -m 1024 -bios /usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
 	}[s.Arch]
 	format := ""
 	for _, f := range s.Files {
@@ -118,7 +118,10 @@ func (s Summary) startHint() string {
 	if s.LargeSectors && s.Arch == "amd64" { // a BIOS reads none
 		machine += " -machine q35 -bios /usr/share/ovmf/OVMF.fd"
 	}
-	text := machine + kvmFlag() + " -nographic -nic user,model=virtio-net-pci"
+	if s.Arch == hostArch() {
+		machine += kvmFlag()
+	}
+	text := machine + " -nographic -nic user,model=virtio-net-pci"
 	for _, f := range s.Files {
 		if f.Format == format {
 			text += s.drive(f)

@@ -237,7 +237,13 @@ func TestTinyForeignMissing(t *testing.T) {
 			w.fails(exitTool, w.create("web", "tar"), said, other.emulator, "apt-get install --no-install-recommends -y qemu-user-static", bin)
 			must(t, os.Symlink("bash", filepath.Join(bin, other.emulator)))
 			w.fails(exitTool, w.create("web", "tar"), said, "is not static")
-			w.noOutput("web.tar")
+			busybox, err := exec.LookPath("busybox") // static, and no emulator
+			must(t, err)
+			must(t, os.Remove(filepath.Join(bin, other.emulator)))
+			must(t, os.Symlink(busybox, filepath.Join(bin, other.emulator)))
+			w.fails(exitTool, w.create("web", "tar"), said, "it does not run them")
+			w.fails(exitUsage, w.with("PATH="+os.Getenv("PATH")).create("web", "raw", "--backend", "loop"), "--backend file makes the same disk")
+			w.noOutput("web.tar", "web.raw")
 			if dirs, err := os.ReadDir(w.store); err != nil || len(dirs) > 0 {
 				t.Errorf("something was begun: %v, %v", dirs, err)
 			}
