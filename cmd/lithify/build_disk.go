@@ -176,7 +176,7 @@ func (j *job) byLoop() bool {
 func loopWorks() error {
 	switch {
 	case os.Geteuid() == 0 && runner.InUserNamespace() && runner.KeepsIDs():
-		return errors.New("in a user namespace, which this build needs, nobody may mount disks")
+		return errors.New("this build runs in a user namespace, where nobody may mount disks")
 	case os.Geteuid() != 0 || runner.InUserNamespace():
 		return errors.New("only root may mount disks")
 	}

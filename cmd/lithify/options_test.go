@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lithify/lithify/rootfs/runner"
 )
 
 // parsed parses a command line that must be right, in an environment of its own.
@@ -318,6 +322,20 @@ func TestManualHasExitCodes(t *testing.T) {
 	for _, row := range exitCodes {
 		if line := fmt.Sprintf("\n| %d | %s |\n", row.code, row.meaning); !strings.Contains(manual, line) {
 			t.Errorf("docs/cli.md lacks %q", line)
+		}
+	}
+}
+
+// TestGoArch: images for containers name architectures as Go does, whose own
+// list judges. Nobody makes such images for powerpc, which Go does not know.
+func TestGoArch(t *testing.T) {
+	list, err := exec.Command("go", "tool", "dist", "list").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, arch := range runner.Architectures() {
+		if arch != "powerpc" && !slices.Contains(strings.Fields(string(list)), "linux/"+goArch(arch)) {
+			t.Errorf("%s: %s is not Go's", arch, goArch(arch))
 		}
 	}
 }

@@ -23,6 +23,13 @@
 // namespace, and with the last process go the mounts and the loop devices with
 // AUTOCLEAR, all before the init can be waited for.
 //
+// # Other architectures
+//
+// Executes tries whether programs of an architecture run here; Emulate registers
+// an emulator for them with the kernel, for the caller's user namespace alone.
+// Run takes no notice: the kernel starts the emulator, going by the first
+// bytes of the program, and a command of this machine's architecture runs as ever.
+//
 // # Cost
 //
 // Run of a busybox "true" takes 5 ms at best in a small program
