@@ -33,6 +33,17 @@ func (e *foreignError) Error() string {
 
 func (e *foreignError) Unwrap() error { return e.err }
 
+// executes tries whether programs of the image run here, in a work folder that a
+// later build removes should this one be killed.
+func (o Options) executes() (runs bool, err error) {
+	dir, remove, err := newWork(o.TmpDir)
+	if err != nil {
+		return false, err
+	}
+	runs, err = runner.Executes(o.Arch, dir)
+	return runs, errors.Join(err, remove())
+}
+
 // needsEmulation says, before the session, whether it must have a user
 // namespace: the image's programs need an emulator, which is there, and which
 // the kernel does not know of. An ordinary user's session has one anyway.
@@ -40,7 +51,7 @@ func (o Options) needsEmulation() bool {
 	if o.Arch == hostArch() || os.Geteuid() != 0 {
 		return false
 	}
-	runs, err := runner.Executes(o.Arch, o.TmpDir)
+	runs, err := o.executes()
 	if err != nil || runs {
 		return false // what is wrong is said by emulate
 	}
@@ -54,7 +65,7 @@ func (j *job) emulate() error {
 	if j.o.Arch == hostArch() {
 		return nil
 	}
-	runs, err := runner.Executes(j.o.Arch, j.o.TmpDir)
+	runs, err := j.o.executes()
 	if err != nil || runs {
 		return err
 	}
@@ -67,7 +78,7 @@ func (j *job) emulate() error {
 		return j.o.noRegistration(err)
 	}
 	j.undo = append(j.undo, e.Close)
-	runs, err = runner.Executes(j.o.Arch, j.o.TmpDir)
+	runs, err = j.o.executes()
 	if err == nil && !runs {
 		err = &foreignError{arch: j.o.Arch, cause: fmt.Sprintf("the kernel took %q for their emulator, and it does not run them", path),
 			cure: "install another build of it: " + installEmulator()}
