@@ -104,7 +104,7 @@ func TestEmulate(t *testing.T) {
 			cmd := program(t, as, "x", lineVar+"=emulate "+arch+" "+work, treeVar+"="+tree)
 			cmd.Env = append(cmd.Env, roleVar+"=session-user")
 			out, err := cmd.CombinedOutput()
-			if want := "before false, open true 77, closed false\n"; err != nil || string(out) != want {
+			if want := "before false, open true 77, closed false, again true\n"; err != nil || string(out) != want {
 				t.Errorf("%v\n%s\nwant %s", err, out, want)
 			}
 			if after, err := Executes(arch, work); err != nil || after {
@@ -132,8 +132,13 @@ func playEmulation(line string) (text string, err error) {
 	if err := errors.Join(err2, e.Close()); err != nil {
 		return "", err
 	}
-	closed, err := Executes(arch, work)
-	return fmt.Sprintf("before %v, open %v %d, closed %v\n", before, open, code(inTree), closed), err
+	closed, err3 := Executes(arch, work)
+	if e, err = Emulate(arch, emulator); err != nil {
+		return "", err
+	}
+	again, err := Executes(arch, work)
+	text = fmt.Sprintf("before %v, open %v %d, closed %v, again %v\n", before, open, code(inTree), closed, again)
+	return text, errors.Join(err3, err, e.Close())
 }
 
 func TestCheckEmulator(t *testing.T) {
