@@ -8,7 +8,7 @@ import (
 )
 
 const basedList = `
-- {imagename: low, elements: [os], arch: amd64, environment: {A: low, ONLY_LOW: "1", DIB_DEV_USER_PASSWORD: hush}}
+- {imagename: low, elements: [os], arch: arm64, environment: {A: low, ONLY_LOW: "1", DIB_DEV_USER_PASSWORD: hush}}
 - {imagename: mid, base: low, elements: [mid], packages: [p], environment: {A: mid, MID: "2"}}
 - {imagename: top, base: mid, elements: [top], environment: {A: top, TOP: "3"}}
 `
@@ -32,7 +32,7 @@ func TestBaseOptions(t *testing.T) {
 	}
 	for o := options["top"]; ; o = *o.Base {
 		own := options[o.Name]
-		if !slices.Equal(o.Args, own.Args) || o.Arch != "amd64" {
+		if !slices.Equal(o.Args, own.Args) || o.Arch != "arm64" {
 			t.Errorf("%s: arguments %q for %s, want %q", o.Name, o.Args, o.Arch, own.Args)
 		}
 		for name, value := range own.Environment {
@@ -71,6 +71,7 @@ func TestBaseMistakes(t *testing.T) {
 		{"x", "LITHIFY_BASE: "},
 		{`{"arguments": ["a"], "more": 1}`, `unknown field "more"`},
 		{`{"arguments": ["-t", "rwa", "a"]}`, `the image to start from: -t: `},
+		{`{"arguments": ["-a", "arm64", "a"]}`, `-a amd64: the image to start from, "image", is for arm64`},
 		{`{"arguments": []}`, `the image to start from: no element given`},
 	} {
 		_, err := parseOptions([]string{"-a", "amd64", "el"}, []string{"LITHIFY_BASE=" + c.text})
