@@ -133,6 +133,10 @@ func TestBoots(t *testing.T) {
 			i.test(t, *builds, key)
 		})
 	}
+	t.Run("together", func(t *testing.T) {
+		t.Parallel()
+		testTogether(t, *builds, key)
+	})
 }
 
 // patientHook makes systemd wait: on a busy machine an emulated guest takes longer
