@@ -117,7 +117,7 @@ func TestBoots(t *testing.T) {
 		t.Skip("whole distributions are built: not with -short")
 	}
 	blockdevtest.NeedRoot(t)
-	blockdevtest.Need(t, "mmdebstrap", "qemu-img", "qemu-system-x86_64")
+	blockdevtest.Need(t, "mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.fat", "mcopy")
 	needFirmware(t)
 	base := scratch(t)
 	key, public, err := boottest.NewKey()

@@ -29,7 +29,7 @@ var togetherWords = strings.Fields(`block-device-gpt apt-conf apt-preferences ap
 	openstack-ci-mirrors pip-and-virtualenv pip-cache posix pypi runtime-ssh-host-keys
 	source-repositories svc-map sysctl sysprep together`)
 
-// togetherFiles are the files of the build host that elements ask for, with the
+// files are those of the build host that elements ask for, with the
 // variable that names each; "" is where local-config looks.
 func (i together) files() map[string][2]string {
 	return map[string][2]string{
@@ -90,7 +90,7 @@ func (i *together) prepare() {
 	}
 }
 
-// elementsPath is where the test keeps elements for all images.
+// elementsPath is the build's ELEMENTS_PATH; what is set last counts.
 func (i together) elementsPath() (path string) {
 	for _, e := range i.env {
 		if value, ok := strings.CutPrefix(e, "ELEMENTS_PATH="); ok {
