@@ -216,7 +216,7 @@ func (r bootRow) boot(t *testing.T, b debianBuild, i bootImage, key ssh.Signer, 
 		o.ExtraDisks = append(o.ExtraDisks, boottest.Disk{Image: b.path(i.name + "-" + node + ".raw"), Format: "raw"})
 	}
 	if all != nil {
-		o.ExtraDisks = append(o.ExtraDisks, all.disks()...)
+		all.plugIn(&o)
 	}
 	vm, err := boottest.Start(ctx, o)
 	if err != nil {

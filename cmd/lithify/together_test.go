@@ -151,9 +151,11 @@ func (i together) blank() string {
 	return disk
 }
 
-// disks are those that the guest has beside the image's own: /dev/vdc and /dev/vdd.
-func (i together) disks() []boottest.Disk {
-	return []boottest.Disk{{Image: i.seed(), Format: "raw"}, {Image: i.blank(), Format: "raw"}}
+// plugIn gives the machine what the elements see to: the seed disk as /dev/vdc, a
+// blank one as /dev/vdd, and a second serial port.
+func (i together) plugIn(o *boottest.Options) {
+	o.ExtraDisks = append(o.ExtraDisks, boottest.Disk{Image: i.seed(), Format: "raw"}, boottest.Disk{Image: i.blank(), Format: "raw"})
+	o.Args = append(o.Args, "-serial", "null")
 }
 
 // check looks into a guest that has come up, as the users who got their keys from
@@ -170,12 +172,15 @@ func (i together) check(ctx context.Context, vm *boottest.VM) {
 		shell, err := vm.SSH(ctx, user.name, user.key, 2*time.Minute)
 		if err != nil {
 			i.t.Errorf("%v\n%s", err, tail(vm.Log()))
-			continue
+			return
 		}
 		for _, p := range user.promises {
 			i.see(ctx, shell, p)
 		}
 		must(i.t, shell.Close())
+	}
+	if _, err := vm.WaitFor(ctx, regexp.MustCompile(`together\S*: to-the-console`), 2*time.Minute); err != nil {
+		i.t.Errorf("journal-to-console: %v", err)
 	}
 }
 
@@ -234,13 +239,13 @@ var togetherPromises = []promise{
 	{"disable-nouveau", "/usr/sbin/modprobe --showconfig | grep '^[bo].* nouveau'", "blacklist nouveau\noptions nouveau modeset=0"},
 	{"dkms", "sudo modprobe together && cat /sys/module/together/version && /usr/sbin/modinfo -F filename together && ls /var/lib/dkms", `1\.0\n/lib/modules/.*/updates/dkms/together\.ko.*\ndkms_dbversion\ntogether`},
 	{"modprobe", "cat /sys/module/together/parameters/word; /usr/sbin/modprobe --showconfig | grep '^blacklist pcspkr'", "modprobe\nblacklist pcspkr"},
-	{"enable-serial-console", "systemctl is-active serial-getty@ttyS0.service; cat /etc/udev/rules.d/99-serial-console.rules | grep -c serial-getty", "active\n1"},
+	{"enable-serial-console", "systemctl is-active serial-getty@ttyS0.service serial-getty@ttyS1.service", "active\nactive"},
 	{"ensure-venv", "python3 -m venv --without-pip /tmp/venv && /tmp/venv/bin/python -c 'import sys; print(sys.prefix)'", "/tmp/venv"},
 	{"fail2ban", "sudo fail2ban-client get sshd maxretry; sudo fail2ban-client set sshd banip 192.0.2.1; for n in 1 2 3 4 5 6 7 8 9; do " +
 		"sudo iptables -S f2b-sshd 2>/dev/null | grep -o 192.0.2.1 && break; sleep 2; done; sudo grep ERROR /var/log/fail2ban.log || true", "9\n1\n192.0.2.1"},
 	{"growroot", "systemctl is-active growroot.service", "active"},
 	{"install-static", "cat /usr/local/share/together/static; stat -c %U:%a /usr/local/share/together/static", "from the element together\nroot:644"},
-	{"journal-to-console", "systemd-analyze cat-config systemd/journald.conf | grep -x ForwardToConsole=yes", "ForwardToConsole=yes"},
+	{"journal-to-console", "logger --tag together to-the-console", ""}, // see check
 	{"manifests", "sudo stat -c %U:%a /etc/dib-manifests/dib_arguments /etc/dib-manifests/dib_environment; sudo grep -c fail2ban /etc/dib-manifests/dib_arguments", "root:600\nroot:600\n1"},
 	{"dpkg", "sudo cat /etc/dib-manifests/dib-manifest-dpkg | python3 -c 'import json, sys; [print(p[\"package\"], p[\"version\"]) for p in json.load(sys.stdin)[\"packages\"]]' | " +
 		"sort > /tmp/manifest; dpkg-query -W -f '${binary:Package} ${Version}\\n' | sort | cmp - /tmp/manifest && echo same", "same"},
