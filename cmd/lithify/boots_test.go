@@ -62,7 +62,7 @@ var bootImages = []bootImage{
 	},
 	{
 		name: "gpt", elements: togetherWords, together: true, config: severalConfig, more: []string{"datadisk"}, newerTools: true,
-		boots: []bootRow{{"bios", boottest.Expect{GrubOnly: true, Swap: 1, Mounts: []boottest.Mount{
+		boots: []bootRow{{"bios", boottest.Expect{GrubOnly: true, Swap: 1, Size: bigDisk, Mounts: []boottest.Mount{
 			{Point: "/var", Type: "xfs"}, {Point: "/home", Type: "btrfs"}, {Point: "/srv", Type: "ext4", Disk: "/dev/vdb"}}}}},
 	},
 	{

@@ -237,7 +237,7 @@ var togetherPromises = []promise{
 	{"dib-init-system", "ls /run/together/started; systemctl is-enabled together.service", "/run/together/started\nenabled"},
 	{"dib-python", "cat /usr/local/share/together/python; ls /usr/local/bin/dib-python 2>&1 | grep -o 'No such file'", "3\nNo such file"},
 	{"disable-nouveau", "/usr/sbin/modprobe --showconfig | grep '^[bo].* nouveau'", "blacklist nouveau\noptions nouveau modeset=0"},
-	{"dkms", "sudo modprobe together && cat /sys/module/together/version && /usr/sbin/modinfo -F filename together && ls /var/lib/dkms", `1\.0\n/lib/modules/.*/updates/dkms/together\.ko.*\ndkms_dbversion\ntogether`},
+	{"dkms", "sudo modprobe together && cat /sys/module/together/version && /usr/sbin/modinfo -F filename together && ls /var/lib/dkms", `1\.0\n/lib/modules/.*/updates/dkms/together\.ko.*(?:\ndkms_dbversion)?\ntogether`},
 	{"modprobe", "cat /sys/module/together/parameters/word; /usr/sbin/modprobe --showconfig | grep '^blacklist pcspkr'", "modprobe\nblacklist pcspkr"},
 	{"enable-serial-console", "systemctl is-active serial-getty@ttyS0.service serial-getty@ttyS1.service", "active\nactive"},
 	{"ensure-venv", "python3 -m venv --without-pip /tmp/venv && /tmp/venv/bin/python -c 'import sys; print(sys.prefix)'", "/tmp/venv"},
