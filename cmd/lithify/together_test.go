@@ -242,7 +242,7 @@ var togetherPromises = []promise{
 	{"enable-serial-console", "systemctl is-active serial-getty@ttyS0.service serial-getty@ttyS1.service", "active\nactive"},
 	{"ensure-venv", "python3 -m venv --without-pip /tmp/venv && /tmp/venv/bin/python -c 'import sys; print(sys.prefix)'", "/tmp/venv"},
 	{"fail2ban", "sudo fail2ban-client get sshd maxretry; sudo fail2ban-client set sshd banip 192.0.2.1; for n in 1 2 3 4 5 6 7 8 9; do " +
-		"sudo iptables -S f2b-sshd 2>/dev/null | grep -o 192.0.2.1 && break; sleep 2; done; sudo grep ERROR /var/log/fail2ban.log || true", "9\n1\n192.0.2.1"},
+		"{ sudo iptables -S f2b-sshd; sudo nft list ruleset; } 2>/dev/null | grep -om1 192.0.2.1 && break; sleep 2; done; sudo grep ERROR /var/log/fail2ban.log || true", "9\n1\n192.0.2.1"},
 	{"growroot", "systemctl is-active growroot.service", "active"},
 	{"install-static", "cat /usr/local/share/together/static; stat -c %U:%a /usr/local/share/together/static", "from the element together\nroot:644"},
 	{"journal-to-console", "logger --tag together to-the-console", ""}, // see check
