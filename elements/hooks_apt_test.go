@@ -90,7 +90,7 @@ func TestUbuntuMirror(t *testing.T) {
 	list := "deb http://archive.ubuntu.com/ubuntu/ jammy main\n# deb http://x y z\ndeb [arch=amd64] http://archive.ubuntu.com/ubuntu/ jammy universe\ndeb-src http://s/ jammy main\n"
 	env := func(given, ignore, insecure, verify string) []string {
 		return []string{"DIB_DISTRIBUTION_MIRROR=http://mirror/ubuntu", "DIB_UBUNTU_MIRROR_GIVEN=" + given, "DIB_DISTRIBUTION_MIRROR_UBUNTU_IGNORE=" + ignore,
-			"DIB_DISTRIBUTION_MIRROR_UBUNTU_INSECURE=" + insecure, "DIB_DISTRIBUTION_MIRROR_VERIFY_HTTPS=" + verify}
+			"DIB_DISTRIBUTION_MIRROR_UBUNTU_INSECURE=" + insecure, "DIB_DISTRIBUTION_MIRROR_VERIFY_HTTPS=" + verify, "SIGNED_BY="}
 	}
 	w := newWorld(t, "ubuntu")
 	w.write(map[string]string{"etc/apt/sources.list.d/ubuntu.sources": nobleSources, "etc/apt/sources.list": list, "etc/apt/apt.conf.d/x": ""})
@@ -115,6 +115,11 @@ func TestUbuntuMirror(t *testing.T) {
 	w.has("etc/apt/sources.list.d/ubuntu.sources", stanza("http://mirror/ubuntu", "noble", "main")+stanza(archive, "noble", "universe multiverse")+
 		stanza("http://mirror/ubuntu", "noble-updates", "main")+stanza(archive, "noble-updates", "universe multiverse")+
 		stanza("http://security.ubuntu.com/ubuntu/", "noble-security", "main"))
+
+	w.write(map[string]string{"etc/apt/sources.list.d/ubuntu.sources": nobleSources})
+	w.must(append(env("yes", "noble-(updates|security)", "", "1"), "SIGNED_BY=/etc/apt/keyrings/mirror.gpg"), hook)
+	w.has("etc/apt/sources.list.d/ubuntu.sources", strings.Replace(stanza("http://mirror/ubuntu", "noble", "main universe multiverse"), signed, "Signed-By: /etc/apt/keyrings/mirror.gpg\n\n", 1)+
+		stanza(archive, "noble-updates", "main universe multiverse")+stanza("http://security.ubuntu.com/ubuntu/", "noble-security", "main"))
 }
 
 // cloudServer is a folder with a cloud image, and a cache-url that copies from it

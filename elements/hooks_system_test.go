@@ -1,6 +1,7 @@
 package elements
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -151,6 +152,38 @@ func TestManifestsAndServices(t *testing.T) {
 		t.Errorf("called %q", got)
 	}
 	w.refuses(append(grow("systemd", "", "", ""), "DIB_INIT_SYSTEM=openrc"), "DIB_INIT_SYSTEM is openrc", "post-install.d/80-growvols")
+}
+
+// TestDKMSSigning asks the settings as dkms does: a file in its own language, read
+// after all others.
+func TestDKMSSigning(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "dkms")
+	w.must(nil, "pre-install.d/05-dkms-signing")
+	ask := func(before string) string {
+		return w.must(nil, "/bin/bash", "-c", before+"\n. /etc/dkms/framework.conf.d/zz-dib-signing.conf\nprintf %s \"${sign_file:-dkms}\"")
+	}
+	w.write(map[string]string{"root/own.key": "x"})
+	for before, want := range map[string]string{
+		"": "/nonexistent/sign-file", "mok_signing_key=/root/none.key": "/nonexistent/sign-file",
+		"mok_signing_key=/root/own.key": "dkms", "mok_signing_key=pkcs11:token": "dkms",
+	} {
+		if got := ask(before); got != want {
+			t.Errorf("with %q: signed by %q, want %q", before, got, want)
+		}
+	}
+	w.write(map[string]string{"var/lib/dkms/mok.key": "x", "var/lib/dkms/a/1/k/x86_64/log/make.log": "today", "var/lib/dkms/a/1/source": "kept"})
+	if got := ask(""); got != "dkms" {
+		t.Errorf("with a key: signed by %q", got)
+	}
+	w.must(nil, "finalise.d/30-dkms-signing")
+	for _, name := range []string{"etc/dkms/framework.conf.d/zz-dib-signing.conf", "var/lib/dkms/a/1/k/x86_64/log/make.log"} {
+		if _, err := os.Stat(filepath.Join(w.root, name)); err == nil {
+			t.Errorf("%s is left", name)
+		}
+	}
+	w.has("var/lib/dkms/a/1/source", "kept")
+	w.has("var/lib/dkms/mok.key", "x")
 }
 
 func TestUbuntuPrivacy(t *testing.T) {

@@ -28,7 +28,9 @@ type bootImage struct {
 	// newerTools makes its file systems with the next release's programs, which
 	// know features that bookworm's boot loader and kernel do not.
 	newerTools bool
-	boots      []bootRow
+	// together asks the guest for what its elements, most of the library's, promise.
+	together bool
+	boots    []bootRow
 }
 
 // bootRow is one start of an image.
@@ -46,7 +48,8 @@ const bigDisk = 4 << 30
 
 var efiMounts = []boottest.Mount{{Point: "/boot/efi", Type: "vfat"}}
 
-// bootImages cover: BIOS with a gpt, /var on xfs and /home on btrfs, two disks;
+// bootImages cover: BIOS with a gpt, /var on xfs and /home on btrfs, two disks, and
+// most elements of the library at once, with a seed disk for cloud-init;
 // UEFI, and BIOS by the same image; 4096-byte sectors by UEFI; Secure Boot with
 // /boot apart; trixie.
 var bootImages = []bootImage{
@@ -58,8 +61,8 @@ var bootImages = []bootImage{
 		},
 	},
 	{
-		name: "gpt", elements: []string{"block-device-gpt"}, config: severalConfig, more: []string{"datadisk"}, newerTools: true,
-		boots: []bootRow{{"bios", boottest.Expect{GrubOnly: true, Swap: 1, Mounts: []boottest.Mount{
+		name: "gpt", elements: togetherWords, together: true, config: severalConfig, more: []string{"datadisk"}, newerTools: true,
+		boots: []bootRow{{"bios", boottest.Expect{GrubOnly: true, Swap: 1, Size: bigDisk, Mounts: []boottest.Mount{
 			{Point: "/var", Type: "xfs"}, {Point: "/home", Type: "btrfs"}, {Point: "/srv", Type: "ext4", Disk: "/dev/vdb"}}}}},
 	},
 	{
@@ -114,7 +117,7 @@ func TestBoots(t *testing.T) {
 		t.Skip("whole distributions are built: not with -short")
 	}
 	blockdevtest.NeedRoot(t)
-	blockdevtest.Need(t, "mmdebstrap", "qemu-img", "qemu-system-x86_64")
+	blockdevtest.Need(t, "mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.fat", "mcopy")
 	needFirmware(t)
 	base := scratch(t)
 	key, public, err := boottest.NewKey()
@@ -175,6 +178,10 @@ func needFirmware(t *testing.T) {
 // test builds the image, then starts it as often as it has rows, side by side.
 func (i bootImage) test(t *testing.T, b debianBuild, key ssh.Signer) {
 	b.t, b.env = t, append(slices.Clone(b.env), i.env...)
+	var all *together
+	if i.together {
+		all = newTogether(&b)
+	}
 	if i.config != "" {
 		b.env = append(b.env, "DIB_BLOCK_DEVICE_CONFIG="+i.config)
 	}
@@ -189,7 +196,7 @@ func (i bootImage) test(t *testing.T, b debianBuild, key ssh.Signer) {
 	for _, row := range i.boots {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			row.boot(t, b, i, key)
+			row.boot(t, b, i, key, all)
 		})
 	}
 }
@@ -200,13 +207,16 @@ func endOf(log string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-func (r bootRow) boot(t *testing.T, b debianBuild, i bootImage, key ssh.Signer) {
+func (r bootRow) boot(t *testing.T, b debianBuild, i bootImage, key ssh.Signer, all *together) {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
 	defer cancel()
 	o := boottest.Options{Image: b.path(i.name + ".raw"), Size: r.expect.Size, Firmware: r.expect.Firmware, Sector: r.expect.Sector,
 		Restarts: r.expect.Firmware == boottest.UEFI}
 	for _, node := range i.more {
 		o.ExtraDisks = append(o.ExtraDisks, boottest.Disk{Image: b.path(i.name + "-" + node + ".raw"), Format: "raw"})
+	}
+	if all != nil {
+		all.plugIn(&o)
 	}
 	vm, err := boottest.Start(ctx, o)
 	if err != nil {
@@ -218,6 +228,10 @@ func (r bootRow) boot(t *testing.T, b debianBuild, i bootImage, key ssh.Signer) 
 	e.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	if err := boottest.CheckDebian(ctx, vm, e); err != nil {
 		t.Errorf("%v\n%s", err, tail(vm.Log()))
+	}
+	if all != nil {
+		all.t = t
+		all.check(ctx, vm)
 	}
 }
 
