@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"bytes"
+	"maps"
 	"path"
 	"regexp"
 	"strings"
@@ -58,6 +59,13 @@ var (
 		`|\bprintenv\b|\bdeclare\s+-[a-zA-Z]*p|\btypeset\s+-[a-zA-Z]*p|\bexport\s+-p|\bcompgen\s+-[ve]\b|\$\{!|\bos\.environ\b|/proc/self/environ`)
 )
 
+// functionsRead are the variables that our functions in $_LIB read for those
+// who call them.
+var functionsRead = map[string][]string{
+	"get_image_element_array":   {"IMAGE_ELEMENT_YAML"},
+	"select_boot_kernel_initrd": {"DISTRO_NAME", "DIB_BAREMETAL_KERNEL_PATTERN", "DIB_BAREMETAL_INITRD_PATTERN"},
+}
+
 // scan adds the identifiers of one file.
 func (n *names) scan(data []byte) {
 	if bytes.HasPrefix(data, []byte("#!")) {
@@ -68,8 +76,12 @@ func (n *names) scan(data []byte) {
 	for _, word := range identifier.FindAll(data, -1) {
 		n.words[string(word)] = true
 	}
-	if n.words["get_image_element_array"] { // the function reads it
-		n.words["IMAGE_ELEMENT_YAML"] = true
+	for function, reads := range functionsRead {
+		if n.words[function] {
+			for _, name := range reads {
+				n.words[name] = true
+			}
+		}
 	}
 	n.dumps = n.dumps || dump.Match(data)
 }
@@ -91,11 +103,12 @@ type Environment map[string]string
 // is keyed. What is not keyed is not seen, but for the fixed lists above.
 func (env Environment) visible(n names, outside bool, pass []string) (all, keyed Environment) {
 	all, keyed = Environment{}, Environment{}
+	n = n.withFunctions(env)
 	for name, value := range env {
 		switch {
 		case unkeyed[name] || outside && unkeyedOutside[name]:
 			all[name] = value
-		case n.words[name], n.dumps && strings.HasPrefix(name, "DIB_"), matches(pass, name):
+		case n.words[functionName(name)], n.dumps && strings.HasPrefix(name, "DIB_"), matches(pass, name):
 			if unkeyedOutside[name] {
 				continue // HOME is the runner's inside
 			}
@@ -103,6 +116,34 @@ func (env Environment) visible(n names, outside bool, pass []string) (all, keyed
 		}
 	}
 	return all, keyed
+}
+
+// functionName is the name by which scripts call what a variable holds: bash
+// hands on an exported function f as BASH_FUNC_f%%.
+func functionName(variable string) string {
+	if f, ok := strings.CutPrefix(variable, "BASH_FUNC_"); ok {
+		if f, ok = strings.CutSuffix(f, "%%"); ok {
+			return f
+		}
+	}
+	return variable
+}
+
+// withFunctions adds what the exported functions that n names read themselves,
+// and the functions that those call.
+func (n names) withFunctions(env Environment) names {
+	out := names{words: maps.Clone(n.words), dumps: n.dumps}
+	seen := map[string]bool{}
+	for more := true; more; {
+		more = false
+		for variable, body := range env {
+			if f := functionName(variable); f != variable && out.words[f] && !seen[f] {
+				seen[f], more = true, true
+				out.scan([]byte(body))
+			}
+		}
+	}
+	return out
 }
 
 func matches(patterns []string, name string) bool {

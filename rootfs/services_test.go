@@ -66,6 +66,24 @@ func TestPathOfEnvironment(t *testing.T) {
 	}
 }
 
+// TestEnvironmentThatFails: the mistake names the file and its element, and has
+// the file's words alone, not what the trace of another one looks like.
+func TestEnvironmentThatFails(t *testing.T) {
+	w := newWorld(t)
+	w.write("app/environment.d/10-long", "export DIB_LONG='one;\ntwo;\nthree'\n", 0o644)
+	for text, want := range map[string]string{
+		"echo no such distribution\nexit 3\n":  `3: no such distribution`,
+		"export DIB_X=${DIB_Y:?must be set}\n": `DIB_Y: must be set`,
+	} {
+		w.write("app/environment.d/90-bad", text, 0o644)
+		_, err := w.build(context.Background(), nil)
+		if err == nil || !strings.HasPrefix(err.Error(), `element 'app', environment.d/90-bad: exit code `) ||
+			!strings.HasSuffix(err.Error(), want) || strings.Contains(err.Error(), "two") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 // TestResolvConfOfHooks: what a hook writes there is there for later ones, also
 // when the build resumes, and what was there comes back.
 func TestResolvConfOfHooks(t *testing.T) {

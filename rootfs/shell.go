@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/lithify/lithify/elements"
 )
 
 // shellLibrary is what hooks outside the target find in $_LIB: files that they
@@ -13,6 +15,10 @@ import (
 //
 //go:embed lib
 var shellLibrary embed.FS
+
+// kernelChoice is the library's command that img-functions calls, whether the
+// image has the element that brings it or not.
+const kernelChoice = "select-boot-kernel-initrd"
 
 func writeShellLibrary(dir string) error {
 	files, err := fs.Sub(shellLibrary, "lib")
@@ -35,7 +41,11 @@ func writeShellLibrary(dir string) error {
 			return fmt.Errorf("writing the shell functions for hooks: %w", err)
 		}
 	}
-	return nil
+	text, err := fs.ReadFile(elements.Builtin().FS, kernelChoice+"/bin/"+kernelChoice)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, kernelChoice), text, 0o644)
+	}
+	return err
 }
 
 // shellFunctions are handed to hooks outside that name them, as bash hands on

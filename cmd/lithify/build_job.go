@@ -181,6 +181,10 @@ func (j *job) chooseFormats() error {
 		if err != nil {
 			return usagef("-t: %w", err)
 		}
+		if f.NeedsDisk && j.noFinalImage() {
+			j.ui.Warn(fmt.Sprintf("-t %s is left out: the element %s writes no disk", name, noFinalImage))
+			continue
+		}
 		j.formats = append(j.formats, f)
 	}
 	var err error
@@ -188,6 +192,14 @@ func (j *job) chooseFormats() error {
 		return usagef("--qemu-img-options: %w", err)
 	}
 	return nil
+}
+
+// noFinalImage is the element whose presence says that hooks in cleanup.d make
+// what the build is for.
+const noFinalImage = "no-final-image"
+
+func (j *job) noFinalImage() bool {
+	return slices.ContainsFunc(j.elements, func(e elements.Element) bool { return e.Name == noFinalImage })
 }
 
 func (j *job) needsDisk() bool {

@@ -12,8 +12,12 @@ import (
 )
 
 // lookForOutputs finds out whether every output is there already, made of the
-// same inputs. An image in a registry cannot be known to be.
+// same inputs. An image in a registry cannot be known to be, nor what hooks
+// write when there is no final image.
 func (j *job) lookForOutputs() error {
+	if j.noFinalImage() {
+		return nil
+	}
 	var files []OutputFile
 	for _, p := range j.products {
 		path := p.path()

@@ -96,9 +96,19 @@ func (g gitClone) run(ctx context.Context, dir string, input []byte, args ...str
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("running git %s: %w: %s", args[0], err, lastLine(complaint.Bytes()))
+		return nil, fmt.Errorf("running git %s: %w: %s", args[0], err, gitComplaint(complaint.Bytes()))
 	}
 	return out.Bytes(), nil
+}
+
+// gitComplaint is what git says is wrong; advice may follow it.
+func gitComplaint(text []byte) string {
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "fatal: ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return lastLine(text)
 }
 
 // words are those of a command line.
