@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/lithify/lithify/rootfs/runner"
 	"github.com/spf13/pflag"
 )
 
@@ -103,8 +104,8 @@ func (c sudoRequest) build(ctx context.Context, env []string) (*exec.Cmd, error)
 	if c.home || c.login {
 		cmd.Env = append(cmd.Env, "HOME="+who.HomeDir)
 	}
-	if c.login && c.dir == "" {
-		cmd.Dir = who.HomeDir
+	if _, err := os.Stat(who.HomeDir); c.login && c.dir == "" && err == nil {
+		cmd.Dir = who.HomeDir // as sudo, which goes on without it
 	}
 	cmd.Env = append(cmd.Env, c.variables...)
 	cred, err := c.credential(who)
@@ -144,7 +145,9 @@ func lookupUser(name string) (*user.User, error) {
 }
 
 // credential is nil when the user is the one we are: a user namespace may
-// refuse even that change.
+// refuse even that change. Root of the build's own namespace is the user who
+// builds: who asks for that one by name, to read that user's files or to write
+// into the work folder, has it already.
 func (c sudoRequest) credential(who *user.User) (*syscall.Credential, error) {
 	uid, err := strconv.ParseUint(who.Uid, 10, 32)
 	if err != nil {
@@ -164,6 +167,9 @@ func (c sudoRequest) credential(who *user.User) (*syscall.Credential, error) {
 		return nil, err
 	}
 	if int(uid) == os.Geteuid() && int(gid) == os.Getegid() {
+		return nil, nil
+	}
+	if builder, ok := runner.OutsideUID(); ok && uid == builder && os.Geteuid() == 0 {
 		return nil, nil
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -52,6 +54,10 @@ func (w *tiny) oldStyle() {
 	for _, name := range []string{"cache-url", "manifests", "package-installs"} { // what sources need has no use here: no bash, no packages
 		w.write(name+"/README.md", name+"\n")
 	}
+	w.hooks("old-keys", map[string]string{
+		"extra-data.d/62-keys": "sudo -Hiu ${HOST_USERNAME} dd if=/dev/null of=${TMP_HOOKS_PATH}/id_rsa\n",
+		"install.d/62-keys":    "test -f $(dirname $0)/../id_rsa\n",
+	})
 	w.write("old-off/install.d/50-off", "#!/bin/sh\necho ran > /etc/off\n")
 	must(w.t, os.Chmod(w.lib+"/old-off/install.d/50-off", 0o644))
 	w.names = append(w.names, "old-off")
@@ -69,7 +75,7 @@ func TestTinyOldStyle(t *testing.T) {
 			t.Parallel()
 			w := newTiny(t, as)
 			w.oldStyle()
-			w = w.with("DIB_OLD_WORD=hello", "DIB_INSTALLTYPE_old_types=package", "DIB_OLD_ORIGIN="+o.dir,
+			w = w.with("DIB_OLD_WORD=hello", "DIB_INSTALLTYPE_old_types=package", "DIB_OLD_ORIGIN="+o.dir, "HOST_USERNAME="+cmp.Or(as, &user.User{Username: "root"}).Username,
 				"DIB_OLDGEN_made_SCRIPT=#!/bin/sh\nmkdir -p /etc/old; echo made > /etc/old/generated")
 			w.build("web", "tar")
 			for file, want := range map[string]string{

@@ -103,6 +103,22 @@ func KeepsIDs() bool {
 	return len(r) == 1 && r[0] == idRange{0, 0, math.MaxUint32}
 }
 
+// OutsideUID is the id that user 0 of this user namespace has outside of it, in
+// the namespace's parent: whoever made the namespace. Where user 0 is nobody
+// outside, or this is no namespace of its own, ok is false.
+func OutsideUID() (uid uint64, ok bool) {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil || !InUserNamespace() {
+		return 0, false
+	}
+	for _, r := range parseIDMap(string(b)) {
+		if r.Inside == 0 {
+			return r.Outside, true
+		}
+	}
+	return 0, false
+}
+
 // parseIDMap reads /proc/PID/uid_map or gid_map: three numbers a line.
 func parseIDMap(text string) []idRange {
 	var list []idRange
