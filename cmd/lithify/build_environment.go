@@ -23,7 +23,7 @@ func contractEnvironment(j *job) rootfs.Environment {
 		"DIB_IMAGE_CACHE": o.ImageCache, "DIB_LOCKFILES": o.LockFiles,
 		"DIB_OFFLINE": flag(o.Offline, ""), "DIB_NO_TMPFS": flag(o.NoTmpfs, "0"),
 		"DIB_MIN_TMPFS":   strconv.FormatInt(o.MinTmpfs/gib, 10),
-		"DIB_DEBUG_TRACE": strconv.Itoa(o.Trace), "DIB_CHECKSUM": strings.Join(o.Checksums, ","),
+		"DIB_DEBUG_TRACE": strconv.Itoa(o.Trace), "DIB_CHECKSUM": checksumsForHooks(o.Checksums),
 		"DIB_DEFAULT_INSTALLTYPE": o.InstallType,
 		"ELEMENTS_PATH":           strings.Join(o.ElementsPath, ":"),
 		"IMAGE_ELEMENT":           strings.Join(elementNames(j.elements), " "), "IMAGE_ELEMENT_YAML": elementPaths(j.elements),
@@ -66,4 +66,16 @@ func dumpDIB(env map[string]string) string {
 		fmt.Fprintf(&b, "declare -x %s=%s\n", name, strconv.Quote(value))
 	}
 	return b.String()
+}
+
+// checksumsForHooks says which checksums are wanted as hooks compare it, which
+// write checksums of what they make themselves: 0, 1 for both, or the one's name.
+func checksumsForHooks(names []string) string {
+	switch len(names) {
+	case 0:
+		return "0"
+	case 1:
+		return names[0]
+	}
+	return "1"
 }
