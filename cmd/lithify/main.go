@@ -133,6 +133,9 @@ func enterSession(ctx context.Context, user bool) (inside bool, err error) {
 	if err == nil && !inside && code != 0 {
 		err = childExit(code)
 	}
+	if killed := new(runner.KilledError); errors.As(err, &killed) && killed.Signal == syscall.SIGPIPE {
+		err = childExit(code) // nobody reads any more, of a plan in a pager for instance
+	}
 	if user && errors.As(err, new(*runner.NoUserNamespaceError)) {
 		err = fmt.Errorf("registering an emulator for this build alone: %w", err)
 	}
