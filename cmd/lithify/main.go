@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/lithify/lithify/oci"
 	"github.com/lithify/lithify/rootfs/runner"
@@ -149,9 +150,14 @@ func enterSession(ctx context.Context, user bool) (inside bool, err error) {
 	return inside, stopped // before the second run could say anything
 }
 
+// sameSignal is how long a further signal counts as the first one: a terminal
+// signals all processes, and on a busy machine the session cannot always tell
+// that what it hands on has been there already.
+const sameSignal = time.Second
+
 // untilSignal gives a context that ends at the first signal to stop, with the
-// signal as its cause. The second signal kills: clean-up may hang, and the
-// kernel takes down whatever a dead build leaves.
+// signal as its cause. The next one after sameSignal kills: clean-up may hang,
+// and the kernel takes down whatever a dead build leaves.
 func untilSignal(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
@@ -163,8 +169,9 @@ func untilSignal(parent context.Context) (context.Context, func()) {
 	go func() {
 		select {
 		case s := <-signals:
-			signal.Stop(signals)
 			cancel(signalError{s.(syscall.Signal)})
+			time.Sleep(sameSignal)
+			signal.Stop(signals)
 		case <-ctx.Done():
 		}
 	}()

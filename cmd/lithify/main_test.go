@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,5 +89,23 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != args[0] {
 		ts.Fatalf("%q exits %s, want %s", args[1:], got, args[0])
+	}
+}
+
+// TestSameSignalAgain: a signal that comes again at once, as it may through the
+// session, does not kill a build that is cleaning up.
+func TestSameSignalAgain(t *testing.T) {
+	ctx, stop := untilSignal(context.Background())
+	defer stop()
+	for range 3 { // unless they are caught this test dies
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		<-ctx.Done()
+		time.Sleep(sameSignal / 5)
+	}
+	var got signalError
+	if !errors.As(context.Cause(ctx), &got) || got.signal != syscall.SIGHUP {
+		t.Errorf("the cause is %v", context.Cause(ctx))
 	}
 }
