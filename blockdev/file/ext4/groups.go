@@ -53,8 +53,8 @@ func (s *space) place(g int64) error {
 		size int64
 	}{
 		{&at.blockBitmap, before.blockBitmap, func() int64 { return 0 }, 1},
-		{&at.inodeBitmap, before.inodeBitmap, func() int64 { return at.blockBitmap + s.flex }, 1},
-		{&at.table, before.table, func() int64 { return at.inodeBitmap + s.flex }, s.layout.table},
+		{&at.inodeBitmap, before.inodeBitmap, func() int64 { return at.blockBitmap + s.stride(lead, last) }, 1},
+		{&at.table, before.table, func() int64 { return at.inodeBitmap + s.stride(lead, last) }, s.layout.table},
 	} {
 		if t.hint == 0 {
 			t.hint = t.next()
@@ -70,6 +70,15 @@ func (s *space) place(g int64) error {
 		s.markTable(g, start, t.size)
 	}
 	return nil
+}
+
+// stride is how far the first bitmap of a kind is from that of another kind: room
+// for the groups there are; for one group alone mke2fs leaves room for all.
+func (s *space) stride(lead, last int64) int64 {
+	if lead == last {
+		return s.flex
+	}
+	return last - lead + 1
 }
 
 // findTable finds size free blocks: at the hint; where all that is still to come

@@ -9,6 +9,7 @@ type layout struct {
 	f        Features
 	bs       int64 // bytes of a block
 	blocks   int64
+	counted  int64 // of which some are reserved: blocks, or fewer
 	first    int64 // where group 0 begins: 1 where the boot sector fills block 0
 	perGroup int64
 	groups   int64
@@ -36,6 +37,7 @@ func newLayout(o Options) (*layout, error) {
 	l.seed = crc32c(^uint32(0), o.UUID[:])
 	l.perGroup = 8 * l.bs
 	l.blocks = o.Size / l.bs
+	l.counted = l.blocks
 	if !l.f.bit64() && l.blocks >= 1<<32 {
 		return nil, fmt.Errorf("%d blocks without 64bit: allowed: up to 4294967295", l.blocks)
 	}
@@ -64,6 +66,7 @@ func (l *layout) divide() error {
 				return fmt.Errorf("%d inodes are too many for %d blocks", wanted, l.blocks)
 			}
 			l.perGroup -= 8
+			l.blocks = l.o.Size / l.bs
 			continue
 		}
 		l.shareInodes(perGroup)
@@ -84,6 +87,7 @@ func (l *layout) divide() error {
 			return nil
 		}
 		l.blocks -= rest
+		l.counted = l.blocks // and so it stays, should groups become smaller after this
 	}
 }
 
@@ -184,7 +188,7 @@ func (l *layout) groupOf(block int64) int64 { return (block - l.first) / l.perGr
 
 // reserved is how many blocks only root may use.
 func (l *layout) reserved() int64 {
-	return int64(l.o.Reserved * float64(l.blocks) / 100)
+	return int64(l.o.Reserved * float64(l.counted) / 100)
 }
 
 func ceil(a, b int64) int64 { return (a + b - 1) / b }

@@ -50,7 +50,13 @@ func (v *volume) allocate(n int64) *blockMap {
 func (v *volume) makeJournal() error {
 	n := v.made(unix.S_IFREG|0o600, 1)
 	n.size = v.journal * v.bs
-	m := v.allocate(v.journal)
+	m := &blockMap{}
+	if at, ok := v.findFree(v.first, v.blocks, v.journal); ok {
+		v.mark(at, v.journal)
+		m.add(0, run{at, v.journal})
+	} else {
+		m = v.allocate(v.journal)
+	}
 	b := make([]byte, v.bs)
 	put := func(at int, x uint32) { binary.BigEndian.PutUint32(b[at:], x) }
 	put(0x0, 0xc03b3998)
