@@ -1,6 +1,7 @@
 package ext4_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lithify/lithify/blockdev/blockdevtest"
 	"github.com/lithify/lithify/blockdev/file/ext4"
@@ -35,7 +38,7 @@ func write(t testing.TB, tree string, o ext4.Options) string {
 
 func writeTo(t testing.TB, path, tree string, o ext4.Options) error {
 	t.Helper()
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err == nil {
 		err = f.Truncate(o.Offset + o.Size)
 	}
@@ -65,9 +68,105 @@ func tool(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
+// mount gives an image to the kernel, writable.
+func mount(t testing.TB, path string, options ...string) string {
+	t.Helper()
+	blockdevtest.NeedRoot(t)
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		blockdevtest.Missing(t, "no loop devices")
+	}
+	dir := t.TempDir()
+	tool(t, "mount", "-o", strings.Join(append([]string{"loop"}, options...), ","), path, dir)
+	t.Cleanup(func() {
+		if exec.Command("mountpoint", "-q", dir).Run() == nil {
+			unmount(t, dir)
+		}
+	})
+	return dir
+}
+
+func unmount(t testing.TB, dir string) {
+	t.Helper()
+	tool(t, "umount", dir)
+}
+
+// compare has the kernel read an image, and compares with the tree.
+func compare(t testing.TB, path, tree string, o blockdevtest.CompareOptions) {
+	t.Helper()
+	dir := mount(t, path, "ro")
+	defer unmount(t, dir)
+	if _, err := os.Lstat(filepath.Join(tree, "lost+found")); err != nil {
+		o.Ignore = append(o.Ignore, "/lost+found")
+	}
+	all, err := blockdevtest.CompareTrees(tree, dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range all {
+		t.Error(d)
+	}
+}
+
+// TestNasty lets the kernel read a tree of everything that copies lose, by every
+// set of features and sizes.
 func TestNasty(t *testing.T) {
 	blockdevtest.NeedRoot(t)
 	tree := t.TempDir()
 	blockdevtest.NastyTree(t, tree)
-	write(t, tree, fixed(ext4.Options{Size: 64 << 20}))
+	plainer := t.TempDir() // nobody can keep so long an attribute in so small a block
+	blockdevtest.NastyTree(t, plainer)
+	if err := unix.Removexattr(filepath.Join(plainer, "etc/fstab"), "user.long"); err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]ext4.Options{
+		"ext4":          {},
+		"new":           {Features: ext4.Ext4New()},
+		"old":           {Features: ext4.Ext4Old()},
+		"ext3":          {Features: ext4.Ext3()},
+		"ext2":          {Features: ext4.Ext2()},
+		"block 1024":    {BlockSize: 1024},
+		"block 2048":    {BlockSize: 2048},
+		"ext2, 1024":    {BlockSize: 1024, Features: ext4.Ext2()},
+		"inodes 1024":   {InodeSize: 1024},
+		"not empty":     {NotEmpty: true},
+		"one reader":    {Workers: 1},
+		"journal 16M":   {JournalSize: 16 << 20},
+		"2 groups flex": {BlockSize: 1024, FlexGroups: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.Size = 64 << 20
+			tree := tree
+			if o.BlockSize == 1024 || o.BlockSize == 2048 {
+				tree = plainer
+			}
+			path := filepath.Join(t.TempDir(), "image")
+			if o.NotEmpty {
+				dirty(t, path, o.Size)
+			}
+			if err := writeTo(t, path, tree, fixed(o)); err != nil {
+				t.Fatal(err)
+			}
+			check(t, path)
+			compare(t, path, tree, blockdevtest.CompareOptions{})
+		})
+	}
+}
+
+// TestSmallInodes have neither nanoseconds nor years after 2038.
+func TestSmallInodes(t *testing.T) {
+	blockdevtest.NeedRoot(t)
+	tree := t.TempDir()
+	blockdevtest.NastyTree(t, tree)
+	f := ext4.Ext4()
+	f.ROCompat &^= ext4.ExtraIsize
+	path := write(t, tree, fixed(ext4.Options{Size: 64 << 20, InodeSize: 128, Features: f}))
+	compare(t, path, tree, blockdevtest.CompareOptions{NoTimes: true})
+}
+
+// dirty fills a file with what an old file system may have left.
+func dirty(t *testing.T, path string, size int64) {
+	t.Helper()
+	if err := os.WriteFile(path, bytes.Repeat([]byte("old data"), int(size/8)), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
