@@ -8,9 +8,6 @@ import (
 // data gives a file its blocks and writes them.
 func (v *volume) data(ctx context.Context, it *item, n *inode) error {
 	n.size = it.st.Size
-	if n.size >= 1<<31 {
-		v.f.ROCompat |= LargeFile
-	}
 	m := &blockMap{}
 	end := int64(0) // blocks before it have their place
 	for _, s := range it.spans {

@@ -125,6 +125,9 @@ func newTables(s *space, out *output) *tables {
 }
 
 func (t *tables) put(ino uint32, n *inode) {
+	if n.size >= 1<<31 {
+		t.f.ROCompat |= LargeFile
+	}
 	i := int64(ino - 1)
 	g := i / t.inodes
 	if g >= t.layout.groups {
