@@ -31,8 +31,8 @@ type job struct {
 
 // Few large buffers: one that fills, one that is written, some that read ahead.
 const (
-	bufferSize  = 1 << 20
-	bufferCount = 6
+	bufferSize  = 256 << 10
+	bufferCount = 12
 	piece       = 4096 // the unit of holes in the target
 )
 
