@@ -19,7 +19,7 @@ func (v *volume) data(ctx context.Context, it *item, n *inode) error {
 		}
 		end = max(end, to)
 	}
-	if v.lacks == 0 {
+	if !v.isFull() { // else the content may not have been read
 		if err := v.copyExtents(ctx, it, m); err != nil {
 			return err
 		}

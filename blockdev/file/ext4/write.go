@@ -94,7 +94,7 @@ func (v *volume) write(ctx context.Context, tree string) error {
 	if err := v.finishLinks(); err != nil {
 		return err
 	}
-	if v.lacks > 0 || v.lacksInodes > 0 {
+	if v.isFull() {
 		return &FullError{Blocks: v.lacks, Inodes: v.lacksInodes, Bytes: v.lacks * v.bs}
 	}
 	v.attrs.flush()
@@ -102,6 +102,9 @@ func (v *volume) write(ctx context.Context, tree string) error {
 	v.writeHeads()
 	return nil
 }
+
+// isFull says that from now on things are only counted.
+func (v *volume) isFull() bool { return v.lacks > 0 || v.lacksInodes > 0 }
 
 // newInode gives away the next number.
 func (v *volume) newInode() uint32 {
@@ -139,7 +142,7 @@ func (v *volume) fill(ctx context.Context, tree string) error {
 			first = err
 			cancel(err)
 		}
-		v.full.Store(v.lacks > 0 || v.lacksInodes > 0)
+		v.full.Store(v.isFull())
 	}
 	if err := r.wait(); err != nil && first == nil {
 		first = err
