@@ -3,6 +3,7 @@ package file
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,15 +11,41 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/file/ext4"
 )
 
-// ext makes an ext file system from a view, and mends it.
+// ext makes an ext file system from a view: by package ext4, or, where the
+// user's options ask for what that does not write, by mke2fs, and mends it.
 func (d *disk) ext(ctx context.Context, f *blockdev.FSPlan, view string) error {
+	o, err := d.extOptions(f)
+	if err == nil {
+		return d.writeExt(ctx, f, view, o)
+	}
+	d.o.Logger.Info("mke2fs fills a file system, which takes longer than writing it here", "file system", f.Node, "why", err)
 	m := blockdev.Mke2fs{Profile: d.profile, Target: d.images[f.Disk], InImage: true, Time: d.tree.Time, Tree: view}
 	if err := d.mke2fs(ctx, f, m); err != nil || view == "" {
 		return err
 	}
 	return d.mend(ctx, f, view)
+}
+
+// extOptions reads the command line that mke2fs would get.
+func (d *disk) extOptions(f *blockdev.FSPlan) (ext4.Options, error) {
+	args, _ := blockdev.Mke2fsCommand(*f, blockdev.Mke2fs{InImage: true})
+	o := ext4.Options{Size: f.Size, Time: d.tree.Time}
+	err := ext4.ParseArgs(args[:len(args)-2], &o) // without target and size
+	if err == nil {
+		err = o.Check()
+	}
+	return o, err
+}
+
+func (d *disk) writeExt(ctx context.Context, f *blockdev.FSPlan, view string, o ext4.Options) error {
+	err := d.inImage(f, func(image *os.File) error { return ext4.Write(ctx, image, view, o) })
+	if e := (*ext4.FullError)(nil); errors.As(err, &e) {
+		return full(f, err)
+	}
+	return err
 }
 
 func (d *disk) mke2fs(ctx context.Context, f *blockdev.FSPlan, m blockdev.Mke2fs) error {

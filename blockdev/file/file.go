@@ -8,7 +8,8 @@
 // tree: the part below the file system's mount point, with empty folders, of the
 // same mode, owner, attributes and times, bound over the mount points of others.
 //
-//	ext    mke2fs -d, mended by debugfs
+//	ext    package ext4; where the user's options ask for what it does not write,
+//	       mke2fs -d, mended by debugfs
 //	vfat   package fat
 //	swap   blockdev.WriteSwap
 //	btrfs  mkfs.btrfs --rootdir into a file beside the image, mended by package

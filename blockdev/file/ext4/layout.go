@@ -114,7 +114,16 @@ func (l *layout) spareDescs() int64 {
 		most = l.blocks * 1024
 	}
 	n := ceil(ceil(most-l.first, l.perGroup), l.bs/l.desc) - l.descs
+	if asked := l.descsFor(l.o.ResizeBlocks) - l.descsFor(l.o.Size/l.bs); asked > 0 {
+		n = asked
+	}
 	return max(0, min(n, l.bs/4))
+}
+
+// descsFor is how many blocks of descriptors so many blocks in groups of full
+// size take.
+func (l *layout) descsFor(blocks int64) int64 {
+	return ceil(ceil(blocks, 8*l.bs), l.bs/l.desc)
 }
 
 // copies is how many blocks the superblock and the descriptors take in a group.

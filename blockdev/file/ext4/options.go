@@ -23,6 +23,10 @@ type Options struct {
 	JournalSize   int64    // bytes, where the features have a journal; 0: by the size, as mke2fs does
 	FlexGroups    int      // groups whose tables lie together, a power of two; 0: 16
 
+	// ResizeBlocks is how far the file system can grow while mounted, in blocks,
+	// where resize_inode keeps room for that; 0: a thousandfold.
+	ResizeBlocks int64
+
 	Label        string   // at most 16 bytes
 	LastMounted  string   // the mount point that tools show; at most 64 bytes
 	UUID         [16]byte // zero: random
@@ -70,6 +74,13 @@ func (o Options) complete() (Options, error) {
 	return o, o.check()
 }
 
+// Check says whether Write could begin: whether every option is one that is
+// written here, and goes with the others.
+func (o Options) Check() error {
+	_, err := o.complete()
+	return err
+}
+
 func setDefault[T comparable](p *T, value T) {
 	var zero T
 	if *p == zero {
@@ -88,11 +99,14 @@ func (o *Options) check() error {
 		{isPower(o.InodeSize, 128, min(1024, o.BlockSize)), "inode size", o.InodeSize, "128, 256, 512, 1024, at most a block"},
 		{o.BytesPerInode >= 1024 && o.BytesPerInode <= 64<<20, "bytes per inode", o.BytesPerInode, "1024 to 67108864"},
 		{o.Inodes >= 0 && o.Inodes < 1<<32, "number of inodes", o.Inodes, "0 to 4294967295"},
+		{o.ResizeBlocks == 0 || o.ResizeBlocks > o.Size/int64(o.BlockSize) && o.ResizeBlocks < 1<<32 && o.Features.resizeInode(),
+			"size to grow to", o.ResizeBlocks, "more blocks than there are, up to 4294967295, with resize_inode"},
 		{o.Reserved <= 50, "reserved per cent", o.Reserved, "0 to 50"},
 		{isPower(o.FlexGroups, 1, 1<<16), "groups together", o.FlexGroups, "powers of two up to 65536"},
 		{len(o.Label) <= 16, "label", o.Label, "up to 16 bytes"},
 		{len(o.LastMounted) <= 64, "last mount point", o.LastMounted, "up to 64 bytes"},
 		{o.Size > 0 && o.Offset >= 0, "size", o.Size, "1 and more"},
+		{o.JournalSize >= 0 && (o.JournalSize == 0 || o.Features.journal()), "journal size", o.JournalSize, "with has_journal alone"},
 		{o.Workers > 0, "workers", o.Workers, "1 and more"},
 	} {
 		if !c.ok {

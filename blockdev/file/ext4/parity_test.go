@@ -57,10 +57,14 @@ func parities() []parity {
 		{"identity", 100, ext4.Options{Label: "cloudimg-rootfs", LastMounted: "/srv", JournalSize: 8 << 20, Reserved: 1}, []string{"-t", "ext4", "-L", "cloudimg-rootfs", "-M", "/srv", "-J", "size=8", "-m", "1"}},
 		{"dense", 3000, ext4.Options{BytesPerInode: 1024}, []string{"-t", "ext4", "-i", "1024"}},
 		{"few inodes", 3000, ext4.Options{Inodes: 20}, []string{"-t", "ext4", "-N", "20"}},
+		{"resize", 300, ext4.Options{ResizeBlocks: 26214400}, []string{"-t", "ext4", "-E", "resize=26214400"}},
+		{"resize, old", 300, ext4.Options{ResizeBlocks: 262144000, Features: ext4.Ext4Old()}, []string{"-t", "ext4", "-O", "^64bit,^metadata_csum", "-E", "resize=262144000"}},
+		{"resize, block 1024", 300, ext4.Options{ResizeBlocks: 26214400, BlockSize: 1024}, []string{"-t", "ext4", "-b", "1024", "-E", "resize=26214400"}},
+		{"resize, a little", 300, ext4.Options{ResizeBlocks: 76801}, []string{"-t", "ext4", "-E", "resize=76801"}},
 		{"flex 64", 20000, ext4.Options{FlexGroups: 64}, []string{"-t", "ext4", "-G", "64"}},
 		{"inodes 128", 100, ext4.Options{InodeSize: 128, Features: with(ext4.Ext4(), func(f *ext4.Features) { f.ROCompat &^= ext4.ExtraIsize })}, []string{"-t", "ext4", "-I", "128", "-O", "^extra_isize"}},
 		{"inodes 1024", 100, ext4.Options{InodeSize: 1024}, []string{"-t", "ext4", "-I", "1024"}},
-		{"too many inodes for a group", 40, ext4.Options{BlockSize: 1024, BytesPerInode: 1024, Inodes: 45000}, []string{"-t", "ext4", "-b", "1024", "-N", "45000"}},
+		{"too many inodes for a group", 40, ext4.Options{BlockSize: 1024, Inodes: 45000}, []string{"-t", "ext4", "-b", "1024", "-N", "45000"}},
 	}
 	for _, size := range []int64{1, 4, 8, 31, 127, 129, 1024, 2049, 16384, 70000, 300000} {
 		all = append(all, parity{fmt.Sprintf("ext4 %d", size), size, ext4.Options{}, []string{"-t", "ext4"}})
@@ -84,6 +88,16 @@ func TestParity(t *testing.T) {
 	}
 	for _, p := range parities() {
 		t.Run(p.name, func(t *testing.T) {
+			var parsed ext4.Options
+			if err := ext4.ParseArgs(p.args, &parsed); err != nil {
+				t.Fatal(err)
+			}
+			if p.o.Features == (ext4.Features{}) {
+				p.o.Features = ext4.Ext4()
+			}
+			if parsed != p.o {
+				t.Errorf("%q is read as %+v, wanted %+v", p.args, parsed, p.o)
+			}
 			p.o.Size = p.size << 20
 			ours := filepath.Join(t.TempDir(), "ours")
 			if err := writeTo(t, ours, "", fixed(p.o)); err != nil {
@@ -93,7 +107,12 @@ func TestParity(t *testing.T) {
 				check(t, ours)
 			}
 			theirs := filepath.Join(t.TempDir(), "theirs")
-			args := append([]string{"-q", "-F", "-U", "01234567-89ab-4def-8123-456789abcdef", "-E", "nodiscard,assume_storage_prezeroed=1,hash_seed=f1234567-89ab-4def-8123-456789abcde0"}, p.args...)
+			extended := "nodiscard,assume_storage_prezeroed=1,hash_seed=f1234567-89ab-4def-8123-456789abcde0"
+			if p.o.ResizeBlocks > 0 { // mke2fs takes the last -E alone
+				extended += fmt.Sprint(",resize=", p.o.ResizeBlocks)
+			}
+			args := append([]string{"-q", "-F", "-U", "01234567-89ab-4def-8123-456789abcdef"}, p.args...)
+			args = append(args, "-E", extended)
 			cmd := exec.Command("mke2fs", append(args, theirs, fmt.Sprintf("%dk", p.size<<10))...)
 			cmd.Env = append(os.Environ(), "MKE2FS_CONFIG="+conf, "MKE2FS_SYNC=0")
 			if out, err := cmd.CombinedOutput(); err != nil {
