@@ -16,7 +16,7 @@ var reach = map[string][]string{
 	"rootfs":                  {"rootfs/runner", "elements"},
 	"blockdev":                {"blockdev/btrfs", "blockdev/fat"},
 	"blockdev/loop":           {"blockdev", "blockdev/btrfs", "blockdev/fat"},
-	"blockdev/file":           {"blockdev", "blockdev/btrfs", "blockdev/fat"},
+	"blockdev/file":           {"blockdev", "blockdev/btrfs", "blockdev/fat", "blockdev/file/ext4"},
 	"blockdev/boot":           {"blockdev", "blockdev/btrfs", "blockdev/fat"},
 	"blockdev/boot/boottest":  {},
 	"blockdev/blockdevtest":   {"blockdev", "blockdev/btrfs", "blockdev/fat"},

@@ -69,11 +69,22 @@ func TestTargetFails(t *testing.T) {
 	tree := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(tree, "long"), []byte(strings.Repeat("long file ", 500000)), 0o644))
 	grow(t, tree, 1, 200)
+	before := descriptors(t)
 	for room := 0; room < 6<<20; room = 2*room + 100000 {
 		if err := ext4.Write(t.Context(), &failing{room}, tree, ext4.Options{Size: 64 << 20}); !errors.Is(err, errTarget) {
 			t.Errorf("with room for %d bytes: %v", room, err)
 		}
 	}
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors are open, %d were", after, before)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	return len(all)
 }
 
 // cancelling ends its context at the first write.
@@ -88,8 +99,12 @@ func TestCancel(t *testing.T) {
 	tree := t.TempDir()
 	grow(t, tree, 1, 2000)
 	ctx, cancel := context.WithCancelCause(t.Context())
+	before := descriptors(t)
 	if err := ext4.Write(ctx, cancelling{cancel}, tree, ext4.Options{Size: 64 << 20}); !errors.Is(err, errTarget) {
 		t.Error(err)
+	}
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors are open, %d were", after, before)
 	}
 }
 

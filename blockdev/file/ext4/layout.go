@@ -100,6 +100,9 @@ func (l *layout) shareInodes(n int64) {
 	size := int64(l.o.InodeSize)
 	n = min(n, 65536-l.bs/size)
 	n = max(8, ceil(n*size, l.bs)*l.bs/size) &^ 7
+	if n*l.groups <= firstInode { // rounded down to what mke2fs would fail with
+		n += 8
+	}
 	l.inodes, l.table = n, ceil(n*size, l.bs)
 }
 

@@ -167,7 +167,7 @@ func TestHardLinks(t *testing.T) {
 
 // TestDeep has a path far longer than a path may be for the kernel.
 func TestDeep(t *testing.T) {
-	const depth = 2500
+	const depth = 1500
 	tree := t.TempDir()
 	at, err := unix.Open(tree, unix.O_DIRECTORY, 0)
 	must(t, err)

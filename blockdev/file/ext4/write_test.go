@@ -68,23 +68,29 @@ func tool(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// mount gives an image to the kernel, writable.
+// mount gives an image to the kernel. The loop device is its own: mount -o loop
+// may take a read-only one that is about to go.
 func mount(t testing.TB, path string, options ...string) string {
 	t.Helper()
 	blockdevtest.NeedRoot(t)
+	blockdevtest.Need(t, "losetup", "findmnt")
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
 		blockdevtest.Missing(t, "no loop devices")
 	}
 	dir := t.TempDir()
-	tool(t, "mount", "-o", strings.Join(append([]string{"loop"}, options...), ","), path, dir)
+	device := strings.TrimSpace(tool(t, "losetup", "--find", "--show", path))
 	t.Cleanup(func() {
 		if exec.Command("mountpoint", "-q", dir).Run() == nil {
-			unmount(t, dir)
+			tool(t, "umount", dir)
 		}
+		tool(t, "losetup", "--detach", device)
 	})
+	tool(t, "mount", "-o", strings.Join(append([]string{"noatime"}, options...), ","), device, dir)
 	return dir
 }
 
+// unmount lets go of a file system, but for its loop device, which the test's
+// end does.
 func unmount(t testing.TB, dir string) {
 	t.Helper()
 	tool(t, "umount", dir)
