@@ -122,8 +122,22 @@ func TestParity(t *testing.T) {
 			if a != b {
 				t.Errorf("ours (+) and mke2fs' (-):\n%s", difference(t, b, a))
 			}
+			if p.size < 2000 && journalHead(t, ours) != journalHead(t, theirs) {
+				t.Errorf("journals begin with\n%x, mke2fs'\n%x", journalHead(t, ours), journalHead(t, theirs))
+			}
 		})
 	}
+}
+
+// journalHead is the first block of the journal.
+func journalHead(t *testing.T, path string) string {
+	to := filepath.Join(t.TempDir(), "journal")
+	tool(t, "debugfs", "-R", "dump <8> "+to, path)
+	b, err := os.ReadFile(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:min(1024, len(b))])
 }
 
 // moving is what depends on the clock or on where the journal is: mke2fs puts it

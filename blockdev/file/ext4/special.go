@@ -65,6 +65,7 @@ func (v *volume) makeJournal() error {
 	put(0x10, uint32(v.journal))
 	put(0x14, 1) // the first block of the log
 	put(0x18, 1) // the first transaction
+	copy(b[0x30:], v.o.UUID[:])
 	put(0x40, 1) // one file system uses it
 	v.out.put(b, m.all[0].at*v.bs)
 	for i, e := range m.all {
