@@ -18,7 +18,7 @@ func FuzzWrite(f *testing.F) {
 	for i := range uint64(8) {
 		f.Add(i, uint16(60*i), uint32(2<<20)<<(i%5), uint32(i*7))
 	}
-	f.Add(uint64(7), uint16(431), uint32(8388680), uint32(19)) // inodes run out before blocks do
+	f.Add(uint64(7), uint16(431), uint32(8388680), uint32(19))      // inodes run out before blocks do
 	f.Add(uint64(0x169), uint16(4), uint32(0x3fffd6), uint32(0xb8)) // so few inodes that rounding left eight
 	f.Fuzz(func(t *testing.T, seed uint64, files uint16, size, more uint32) {
 		tree := t.TempDir()
