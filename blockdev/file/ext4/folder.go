@@ -48,7 +48,6 @@ type folderWriter struct {
 	n           *inode
 	m           blockMap
 	at          []run // its blocks that are not yet written
-	put         int64
 	buf         []byte
 }
 

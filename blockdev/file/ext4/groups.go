@@ -3,9 +3,9 @@ package ext4
 // group is what its descriptor says.
 type group struct {
 	blockBitmap, inodeBitmap, table int64
-	used                            int64  // blocks
-	inodes                          int64  // in use; they are the first ones
-	dirs                            int64  //
+	used                            int64 // blocks
+	inodes                          int64 // in use; they are the first ones
+	dirs                            int64
 	bits                            []byte // of used blocks; nil: none
 	touched                         bool   // more is used than a driver can work out by itself
 }
