@@ -51,7 +51,8 @@ var efiMounts = []boottest.Mount{{Point: "/boot/efi", Type: "vfat"}}
 // bootImages cover: BIOS with a gpt, /var on xfs and /home on btrfs, two disks, and
 // most elements of the library at once, with a seed disk for cloud-init;
 // UEFI, and BIOS by the same image; 4096-byte sectors by UEFI; Secure Boot with
-// /boot apart; trixie.
+// /boot apart; trixie, on an ext4 that we have written, which grows while it is
+// mounted. Its DHCP client is as patient as systemd.
 var bootImages = []bootImage{
 	{
 		name: "efi", elements: []string{"block-device-efi"},
@@ -75,7 +76,7 @@ var bootImages = []bootImage{
 			{Point: "/boot/efi", Type: "vfat"}, {Point: "/boot", Type: "ext4"}}}}},
 	},
 	{
-		name: "trixie", elements: []string{"block-device-mbr", "dhcp-all-interfaces"}, env: []string{"DIB_RELEASE=trixie"},
+		name: "trixie", elements: []string{"block-device-mbr", "dhcp-all-interfaces", "--backend", "file"}, env: []string{"DIB_RELEASE=trixie", "DIB_DHCP_TIMEOUT=600"},
 		boots: []bootRow{{"bios", boottest.Expect{GrubOnly: true, Release: "trixie", Size: bigDisk}}},
 	},
 }
