@@ -9,28 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/blockdev/blockdevtest"
 	"github.com/lithify/lithify/blockdev/file/ext4"
 )
-
-// mke2fsConf switches everything off that the host's configuration may turn on.
-const mke2fsConf = `[defaults]
-	base_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
-	default_mntopts = acl,user_xattr
-	enable_periodic_fsck = 0
-	blocksize = 4096
-	inode_size = 256
-	inode_ratio = 16384
-[fs_types]
-	ext2 = {
-	}
-	ext3 = {
-		features = has_journal
-	}
-	ext4 = {
-		features = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
-	}
-`
 
 // parity is one file system that is made by mke2fs as well.
 type parity struct {
@@ -82,10 +64,8 @@ func parities() []parity {
 // of the journal.
 func TestParity(t *testing.T) {
 	blockdevtest.Need(t, "mke2fs", "dumpe2fs")
-	conf := filepath.Join(t.TempDir(), "mke2fs.conf")
-	if err := os.WriteFile(conf, []byte(mke2fsConf), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	conf, err := blockdev.WriteMke2fsProfile(t.TempDir())
+	must(t, err)
 	for _, p := range parities() {
 		t.Run(p.name, func(t *testing.T) {
 			var parsed ext4.Options
