@@ -12,13 +12,10 @@ import (
 // their packages, files, services.
 const servesFile = "serves-elements"
 
-// installing are the phases that make a tree; those after them finish an image.
+// installing are the phases that make a tree, which an image takes over from the
+// one that it starts from. The later ones finish an image, its disk above all,
+// and are its own.
 var installing = []Phase{Root, ExtraData, PreInstall, Install, PostInstall}
-
-// Installing returns the phases that an image takes over from the one that it
-// starts from. The later ones finish an image, its disk above all, and are its
-// own.
-func Installing() []Phase { return slices.Clone(installing) }
 
 // MergeOnto is Merge for an image that starts from a tree which the elements of
 // base have made, up to the end of the installing phases; els are all elements

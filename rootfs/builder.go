@@ -327,7 +327,8 @@ func (b *Builder) install(ctx context.Context, next *Builder) (_ *run, err error
 	}, nil
 }
 
-// installing are the groups of elements.Installing.
+// installing are the groups that a tree is made by; elements.MergeOnto takes the
+// hooks of their phases for run.
 var installing = groups[:3]
 
 // groups are the phases between which the plan may change: a group's steps are

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -76,11 +75,8 @@ func (j *job) check(ctx context.Context) error {
 
 // resolve finds the elements and merges their hooks.
 func (j *job) resolve() error {
-	if j.o.Base != nil {
-		j.base = &job{o: *j.o.Base, ui: j.ui}
-		if err := errors.Join(j.base.resolve(), j.base.configureDisks()); err != nil {
-			return fmt.Errorf("the image to start from: %w", err)
-		}
+	if err := j.resolveBase(); err != nil {
+		return err
 	}
 	library, err := elements.Open(strings.Join(j.o.ElementsPath, ":"))
 	if err != nil {
@@ -92,6 +88,9 @@ func (j *job) resolve() error {
 		return err
 	}
 	j.tellOverrides(library)
+	if err := j.checkBase(); err != nil {
+		return err
+	}
 	if j.hooks, err = elements.MergeOnto(j.baseElements(), j.elements); err != nil {
 		return err
 	}
@@ -105,20 +104,17 @@ func (j *job) resolve() error {
 	return j.hooks.LinkInstallTypes(j.installTypes())
 }
 
-// tellOverrides names the elements that hide others of their name, whole.
+// tellOverrides names the elements that hide others of their name, whole. Those
+// of the image to start from are named already.
 func (j *job) tellOverrides(library elements.Library) {
 	for _, e := range j.elements {
+		if hasElement(j.baseElements(), e.Name) {
+			continue
+		}
 		for _, hidden := range library.Shadowed(e.Name) {
 			fmt.Fprintf(j.ui.Log(), "warning: element '%s': %s is used, not %s\n", e.Name, e.Path, hidden)
 		}
 	}
-}
-
-func (j *job) baseElements() []elements.Element {
-	if j.base == nil {
-		return nil
-	}
-	return j.base.elements
 }
 
 func (j *job) installTypes() map[string]string {
@@ -198,8 +194,10 @@ func (j *job) chooseFormats() error {
 // what the build is for.
 const noFinalImage = "no-final-image"
 
-func (j *job) noFinalImage() bool {
-	return slices.ContainsFunc(j.elements, func(e elements.Element) bool { return e.Name == noFinalImage })
+func (j *job) noFinalImage() bool { return hasElement(j.elements, noFinalImage) }
+
+func hasElement(els []elements.Element, name string) bool {
+	return slices.ContainsFunc(els, func(e elements.Element) bool { return e.Name == name })
 }
 
 func (j *job) needsDisk() bool {
@@ -208,7 +206,7 @@ func (j *job) needsDisk() bool {
 
 // bootable says whether a disk is made that has a boot loader.
 func (j *job) bootable() bool {
-	return j.needsDisk() && slices.ContainsFunc(j.elements, func(e elements.Element) bool { return e.Name == "vm" })
+	return j.needsDisk() && hasElement(j.elements, "vm")
 }
 
 // checkHost looks for the programs that this build will call.
@@ -301,20 +299,6 @@ func (j *job) newBuilder(ctx context.Context, root string, preview bool) (*rootf
 		}
 	}
 	return rootfs.New(ctx, options)
-}
-
-// baseBuilder builds the image to start from as far as it is shared. Its steps
-// are counted and shown as this build's; the shells of break= are for the image
-// that was asked for.
-func (j *job) baseBuilder(ctx context.Context, root string, preview bool, observe func(rootfs.Event)) (*rootfs.Builder, error) {
-	b := j.base
-	b.store, b.work, b.observe = j.store, filepath.Join(j.work, "base"), observe
-	if err := os.Mkdir(b.work, 0o755); err != nil {
-		return nil, err
-	}
-	b.o.Environment = maps.Clone(b.o.Environment)
-	maps.DeleteFunc(b.o.Environment, func(name, _ string) bool { return strings.HasPrefix(name, "break") })
-	return b.newBuilder(ctx, root, preview)
 }
 
 // openStore opens the store, or one in memory for a build that keeps no layer.

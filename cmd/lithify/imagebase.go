@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,82 +8,6 @@ import (
 
 	"github.com/lithify/lithify/rootfs"
 )
-
-// baseVariable holds, as JSON, the command of the image that a build starts
-// from. diskimage-builder sets it for an image with the key base.
-const baseVariable = "LITHIFY_BASE"
-
-// baseCommand is the command of an image, with what its environment has
-// otherwise than that of the image which starts from it.
-type baseCommand struct {
-	Arguments []string          `json:"arguments"`
-	Set       map[string]string `json:"set,omitempty"`
-	Unset     []string          `json:"unset,omitempty"`
-	Base      *baseCommand      `json:"base,omitempty"` // what that image starts from
-}
-
-func (c *baseCommand) String() string {
-	text, _ := json.Marshal(c) // texts always go
-	return string(text)
-}
-
-// parseBase reads the options of the image that env's starts from; nil without
-// one.
-func parseBase(env map[string]string) (*Options, error) {
-	text := env[baseVariable]
-	if text == "" {
-		return nil, nil
-	}
-	var c baseCommand
-	d := json.NewDecoder(bytes.NewReader([]byte(text)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
-		return nil, usagef("%s: %w; it is set by diskimage-builder, for images with a base", baseVariable, err)
-	}
-	theirs := maps.Clone(env)
-	delete(theirs, baseVariable)
-	for _, name := range c.Unset {
-		delete(theirs, name)
-	}
-	maps.Copy(theirs, c.Set)
-	if c.Base != nil {
-		theirs[baseVariable] = c.Base.String()
-	}
-	var lines []string
-	for name, value := range theirs {
-		lines = append(lines, name+"="+value)
-	}
-	o, err := parseOptions(c.Arguments, lines)
-	if err != nil {
-		return nil, fmt.Errorf("the image to start from: %w", err)
-	}
-	return &o, nil
-}
-
-// applyBase takes the image to start from out of the environment, and over from
-// it what cannot differ.
-func applyBase(o *Options, archGiven bool) (err error) {
-	if o.Base, err = parseBase(o.Environment); err != nil || o.Base == nil {
-		return err
-	}
-	delete(o.Environment, baseVariable) // hooks learn nothing of it
-	if archGiven && o.Arch != o.Base.Arch {
-		return usagef("-a %s: the image to start from, %q, is for %s", o.Arch, o.Base.Name, o.Base.Arch)
-	}
-	o.Arch = o.Base.Arch
-	o.Base.NoLayers, o.Base.Offline = o.NoLayers, o.Offline
-	return nil
-}
-
-// allElements are the names asked for, after those of the image to start from;
-// whether element base is among them is that one's choice.
-func (o Options) allElements() (names []string, skipBase bool) {
-	if o.Base == nil {
-		return o.Elements, o.SkipBase
-	}
-	names, skipBase = o.Base.allElements()
-	return slices.Concat(names, o.Elements), skipBase
-}
 
 // linkBases finds the image that each image's key base names.
 func linkBases(images []imageEntry) []error {
@@ -131,14 +53,12 @@ func (e *imageEntry) checkBase() error {
 	if e.base == nil {
 		return nil
 	}
-	chain := e.name
-	for b := e.base; b != nil; b = b.base {
+	chain, seen := e.name, map[*imageEntry]bool{}
+	for b := e.base; b != nil && !seen[b]; b = b.base { // one in a circle of others is theirs to tell
 		if chain += " → " + b.name; b == e {
 			return fmt.Errorf("%s: an image cannot start from itself", chain)
 		}
-		if strings.Count(chain, "→") > 100 { // a circle further on; its own images say so
-			return nil
-		}
+		seen[b] = true
 	}
 	own, theirs := e.values["arch"].text, e.base.values["arch"].text
 	switch {

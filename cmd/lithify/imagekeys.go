@@ -175,7 +175,7 @@ func readPairs(v *yamlValue) (imageValue, error) {
 		switch {
 		case value.kind != yamlText && value.kind != yamlWord:
 			return imageValue{}, fmt.Errorf("%s: %s, want a text; quotes make one of anything", key.name, value.found())
-		case key.name == "" || strings.ContainsAny(key.name, "=\x00") || strings.Contains(value.text, "\x00"):
+		case key.name == "" || strings.ContainsAny(key.name, "=\x00"):
 			return imageValue{}, fmt.Errorf("%.60q: no name for a value", key.name)
 		}
 		pairs = append(pairs, [2]string{key.name, value.text})

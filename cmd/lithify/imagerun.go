@@ -62,12 +62,13 @@ func (r *imageRun) run(ctx context.Context, images []imageEntry) error {
 			r.failed = append(r.failed, e)
 		}
 	}
-	return r.verdict(images, waiting)
+	stranded := slices.DeleteFunc(waiting, func(e imageEntry) bool { return e.base == nil || built[e.base.name] })
+	return r.verdict(images, stranded)
 }
 
-// verdict tells which images failed, and which were not begun for want of the
-// one that they start from.
-func (r *imageRun) verdict(images, left []imageEntry) error {
+// verdict tells which images failed, and which are stranded: not begun for want
+// of the one that they start from.
+func (r *imageRun) verdict(images, stranded []imageEntry) error {
 	if len(r.failed) == 0 {
 		return nil
 	}
@@ -75,10 +76,8 @@ func (r *imageRun) verdict(images, left []imageEntry) error {
 	for _, f := range r.failed {
 		names = append(names, f.image.name)
 	}
-	for _, e := range left {
-		if e.base != nil {
-			without = append(without, fmt.Sprintf("%s for want of %s", e.name, e.base.name))
-		}
+	for _, e := range stranded {
+		without = append(without, fmt.Sprintf("%s for want of %s", e.name, e.base.name))
 	}
 	text := fmt.Sprintf("%d of %s failed (%s)", len(r.failed), count(len(images), "image"), strings.Join(names, ", "))
 	if len(without) > 0 {

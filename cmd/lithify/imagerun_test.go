@@ -87,3 +87,18 @@ func TestImageStop(t *testing.T) {
 		t.Errorf("%v, %q, %v", err, &out, second)
 	}
 }
+
+// TestImageStranded: named are the images whose base failed, not those that were
+// not begun for another reason.
+func TestImageStranded(t *testing.T) {
+	const list = "- imagename: low\n- imagename: bad\n- {imagename: late, base: low}\n- {imagename: lost, base: bad}\n- {imagename: further, base: lost}\n"
+	const want = "1 of 5 images failed (bad), 2 not begun (lost for want of bad, further for want of lost); the last: "
+	for _, stop := range []bool{true, false} {
+		var out bytes.Buffer
+		r := imageRun{self: fakeCreate(t, "echo $2; [ $2 != bad ]"), stdout: &out, stderr: &bytes.Buffer{}, env: os.Environ(), jobs: 1, stop: stop}
+		err := r.run(context.Background(), imagesFrom(t, list))
+		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(out.String(), "late") == stop {
+			t.Errorf("stop %v: built %q, said %v", stop, &out, err)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 )
@@ -100,8 +99,7 @@ func parseOptions(args, env []string) (Options, error) {
 	if err := applyGiven(&o, line); err != nil {
 		return o, err
 	}
-	archGiven := o.Environment["ARCH"] != "" || slices.ContainsFunc(line.given, func(g occurrence) bool { return g.option.short == "a" })
-	if err := applyBase(&o, archGiven); err != nil {
+	if err := applyBase(&o, line); err != nil {
 		return o, err
 	}
 	return o, o.check()

@@ -223,7 +223,7 @@ func TestTinyForeignMissing(t *testing.T) {
 			t.Parallel()
 			w := newForeign(t, as)
 			if runs, err := runner.Executes(other.arch, w.dir); err != nil || runs {
-				t.Skipf("this machine runs %s: %v", other.arch, err)
+				blockdevtest.Missing(t, fmt.Sprintf("this machine runs %s: %v", other.arch, err))
 			}
 			bin := filepath.Join(w.dir, "bin")
 			must(t, os.Mkdir(bin, 0o755))
@@ -259,10 +259,10 @@ func TestTinyNativeArch(t *testing.T) {
 	t.Parallel()
 	w := newTiny(t, nil)
 	if hostArch() != "amd64" {
-		t.Skip("needs amd64, whose kernel runs i386")
+		blockdevtest.Missing(t, "amd64, whose kernel runs i386")
 	}
 	if runs, err := runner.Executes("i386", w.dir); err != nil || !runs {
-		t.Skipf("this kernel does not run i386: %v", err)
+		blockdevtest.Missing(t, fmt.Sprintf("this kernel does not run i386: %v", err))
 	}
 	w.names = append(w.names, "shown")
 	w.write("shown/install.d/80-shown", "#!/bin/sh\necho $ARCH > /etc/arch\n")

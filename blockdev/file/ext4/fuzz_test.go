@@ -37,7 +37,7 @@ func FuzzWrite(f *testing.F) {
 			return
 		}
 		if err != nil {
-			t.Skip(err)
+			return // options that do not go together
 		}
 		check(t, path+"?offset="+strconv.FormatInt(o.Offset, 10))
 	})
