@@ -259,9 +259,6 @@ func (b *Builder) first(base Key) Key {
 	if b.o.Epoch != nil {
 		in.add("epoch", []byte(b.o.Epoch.UTC().Format(time.RFC3339)))
 	}
-	if b.o.Fresh {
-		in.add("fresh", []byte(b.nonce))
-	}
 	for name, sum := range b.answers {
 		if answersFor(name) == "" {
 			in["answer "+name] = sum

@@ -192,7 +192,7 @@ func (r *run) step(ctx context.Context, s step) error {
 				return fmt.Errorf("looking for the layer of step %q: %w", s.name, err)
 			}
 		}
-		claim, err := r.o.Store.Claim(ctx, key)
+		claim, err := r.claim(ctx, key)
 		if errors.Is(err, ErrMade) {
 			continue
 		}
@@ -202,6 +202,16 @@ func (r *run) step(ctx context.Context, s step) error {
 		r.claims = append(r.claims, claim)
 		return r.perform(ctx, s, key, claim)
 	}
+}
+
+// claim claims a step. A fresh build neither waits for others that make the same
+// nor finds what they made: it claims under a name of its own. Keys, and with
+// them the ids of the disk, are those of a build with layers.
+func (r *run) claim(ctx context.Context, key Key) (Claim, error) {
+	if r.o.Fresh {
+		key = inputs{"fresh": digest([]byte(r.nonce))}.key(key)
+	}
+	return r.o.Store.Claim(ctx, key)
 }
 
 // perform runs a claimed step and stands on its result.
@@ -231,7 +241,7 @@ func (r *run) record(s step, key Key) Record {
 // that the steps above it are reused while it changes nothing new.
 func (r *run) stepByContent(ctx context.Context, s step) error {
 	s.in.add("run", fmt.Append(nil, time.Now().UnixNano()))
-	claim, err := r.o.Store.Claim(ctx, s.in.key(r.key))
+	claim, err := r.claim(ctx, s.in.key(r.key))
 	if err != nil {
 		return fmt.Errorf("claiming step %q: %w", s.name, err)
 	}
@@ -250,7 +260,7 @@ func (r *run) stepByContent(ctx context.Context, s step) error {
 			return nil
 		}
 	}
-	sealing, err := r.o.Store.Claim(ctx, key)
+	sealing, err := r.claim(ctx, key)
 	if err == nil {
 		r.claims = append(r.claims, sealing)
 		r.pending = append(r.pending, made{sealing, layer, rec})

@@ -79,7 +79,7 @@ func applyBase(o *Options, line commandLine) (err error) {
 	}
 	o.Arch = o.Base.Arch
 	for b := o.Base; b != nil; b = b.Base {
-		b.NoLayers, b.Offline = o.NoLayers, o.Offline
+		b.NoLayers, b.Offline, b.Reproducible = o.NoLayers, o.Offline, o.Reproducible
 	}
 	return nil
 }

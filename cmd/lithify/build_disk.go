@@ -100,6 +100,9 @@ func (j *job) checkOnDisk() error {
 	if slices.ContainsFunc(j.formats, func(f convert.Format) bool { return f.Name == "docker" }) {
 		return notYetf("%s, and an image for containers has none: leave out -t docker, or the element", what)
 	}
+	if j.o.Reproducible {
+		return usagef("--reproducible: %s, which leaves the file system to the kernel; leave the element out", what)
+	}
 	if j.o.Backend == "file" {
 		return usagef("%s, and --backend file has no devices; use --backend loop, as root", what)
 	}
@@ -158,7 +161,7 @@ func (j *job) largeSectors() bool {
 }
 
 // backend is the loop back end for root where loop devices work, unless the
-// user says otherwise; the file back end for everybody else.
+// user says otherwise or the image is to repeat; the file back end else.
 func (j *job) backend(images string) blockdev.Backend {
 	work := filepath.Join(j.work, "disk")
 	if j.byLoop() {
@@ -168,7 +171,7 @@ func (j *job) backend(images string) blockdev.Backend {
 }
 
 func (j *job) byLoop() bool {
-	return j.o.Backend == "loop" || j.o.Backend == "auto" && loopWorks() == nil
+	return j.o.Backend == "loop" || j.o.Backend == "auto" && !j.repeats() && loopWorks() == nil
 }
 
 // loopWorks says why loop devices are not for this build. In a user namespace

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -224,7 +225,7 @@ func (j *job) checkHost(ctx context.Context) error {
 		}
 	}
 	if j.needsDisk() {
-		if err := j.checkBackend(ctx); err != nil {
+		if err := errors.Join(j.checkReproducible(), j.checkBackend(ctx)); err != nil {
 			return err
 		}
 		needs = append(needs, blockdev.Tools(j.graph)...)
@@ -379,7 +380,7 @@ const outputVersion = "1"
 // outputKey names everything that the outputs depend on.
 func (j *job) outputKey(intent rootfs.Key) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %v %v %v %d %d %t\n", outputVersion, intent, j.graph.Fingerprint(), j.o.Formats, j.format,
+	fmt.Fprintf(h, "%q %t %q %q %v %v %v %d %d %t\n", outputVersion, j.repeats() && !j.byLoop(), intent, j.graph.Fingerprint(), j.o.Formats, j.format,
 		j.o.Uncompressed, j.o.ImageSize, j.o.ImageExtraSize, j.o.HasExtraSize)
 	return hex.EncodeToString(h.Sum(nil))
 }

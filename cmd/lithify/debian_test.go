@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/user"
@@ -16,15 +18,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lithify/lithify/blockdev/blockdevtest"
-	"github.com/lithify/lithify/blockdev/boot/boottest"
+	"github.com/google/go-containerregistry/pkg/registry"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"github.com/lithify/lithify/blockdev/blockdevtest"
+	"github.com/lithify/lithify/blockdev/boot/boottest"
 )
 
 // debianWords is the image that the tests of this file build.
-var debianWords = []string{"-o", "debian", "-t", "raw,qcow2,tar", "--checksum",
-	"debian-minimal", "vm", "openssh-server", "growroot", "devuser", "enable-serial-console"}
+var debianWords = append([]string{"-o", "debian", "-t", "raw,qcow2,vhd,tar", "--checksum"}, debianElements...)
+
+var debianElements = []string{"debian-minimal", "vm", "openssh-server", "growroot", "devuser", "enable-serial-console"}
 
 // debianBuild is one caller's build of the image: root's or an ordinary user's.
 type debianBuild struct {
@@ -57,6 +62,10 @@ func TestDebian(t *testing.T) {
 	t.Run("outputs", root.checkOutputs)
 	t.Run("tar equals disk", root.checkTar)
 	t.Run("again", root.checkAgain)
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	t.Run("by loop", func(t *testing.T) { root.checkLoop(t, host+"/debian/root") })
 	t.Run("side by side", func(t *testing.T) {
 		t.Run("boot", func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +73,7 @@ func TestDebian(t *testing.T) {
 		})
 		t.Run("ordinary user", func(t *testing.T) {
 			t.Parallel()
-			checkOrdinaryUser(t, root, filepath.Join(base, "user"), filepath.Join(base, "key.pub"))
+			checkOrdinaryUser(t, root, filepath.Join(base, "user"), filepath.Join(base, "key.pub"), host)
 		})
 	})
 }
@@ -173,7 +182,7 @@ func (b *debianBuild) checkOutputs(t *testing.T) {
 	mustRun(t, "sfdisk", "--verify", b.path("debian.raw"))
 	mustRun(t, "e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", b.path("debian.raw"), rootOffset(t, b.path("debian.raw"))))
 	for _, kind := range []string{"md5", "sha256"} {
-		for _, ext := range []string{"raw", "qcow2", "tar"} {
+		for _, ext := range []string{"raw", "qcow2", "vhd", "tar"} {
 			cmd := exec.Command(kind+"sum", "--check", "--quiet", "debian."+ext+"."+kind)
 			cmd.Dir = b.dir
 			if out, err := cmd.CombinedOutput(); err != nil {
@@ -235,14 +244,19 @@ func (b *debianBuild) checkAgain(t *testing.T) {
 	if err != nil || !os.SameFile(before, after) || !after.ModTime().Equal(before.ModTime()) {
 		t.Errorf("the image was made again: %v\n%s", err, tail(log))
 	}
-	other := append([]string{"-o", "other"}, debianWords[2:]...)
-	log, err = b.run(other...)
+}
+
+// checkLoop: under another name, of another back end and kind, no hook runs; the
+// kernel's file system holds what ours does.
+func (b *debianBuild) checkLoop(t *testing.T, target string) {
+	log, err := b.run(append([]string{"-o", "other", "-t", "raw,docker,tar", "--docker-target", target, "--backend", "loop"}, debianElements...)...)
 	if err != nil || !strings.Contains(log, "steps reused, 0 run") {
-		t.Errorf("under another name: %v\n%s", err, tail(log))
+		t.Fatalf("%v\n%s", err, tail(log))
 	}
-	mustRun(t, "cmp", b.path("debian.tar"), b.path("other.tar"))
-	for _, name := range []string{"other.raw", "other.qcow2", "other.tar"} {
-		os.Remove(b.path(name))
+	sameBits(t, b.path("debian.tar"), b.path("other.tar"))
+	compareTrees(t, mountRoot(t, b.path("debian.raw")), mountRoot(t, b.path("other.raw")))
+	for _, name := range []string{"other.raw", "other.tar"} {
+		must(t, os.Remove(b.path(name)))
 	}
 }
 
@@ -269,8 +283,9 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// checkOrdinaryUser builds the same image without any privilege and compares.
-func checkOrdinaryUser(t *testing.T, root *debianBuild, dir, key string) {
+// checkOrdinaryUser builds the same image anew without any privilege; it is equal
+// to the bit, whatever the format.
+func checkOrdinaryUser(t *testing.T, root *debianBuild, dir, key, host string) {
 	who := newUser(t)
 	if err := os.MkdirAll(filepath.Join(dir, "cache"), 0o755); err != nil {
 		t.Fatal(err)
@@ -283,12 +298,17 @@ func checkOrdinaryUser(t *testing.T, root *debianBuild, dir, key string) {
 	b := newDebianBuild(t, dir, key, who)
 	b.t = t
 	mustRun(t, "chown", "-R", fmt.Sprintf("%d:%d", who.Uid, who.Gid), dir)
-	log, err := b.run(debianWords...)
-	if err != nil {
+	words := append([]string{"-o", "user", "-t", "raw,qcow2,vhd,tar,docker", "--docker-target", host + "/debian/user", "--reproducible", "--no-layers"},
+		debianElements...)
+	if log, err := b.run(words...); err != nil {
 		t.Fatalf("building as an ordinary user: %v\n%s", err, tail(log))
 	}
-	b.checkOutputs(t)
-	compareTrees(t, mountRoot(t, root.path("debian.raw")), mountRoot(t, b.path("debian.raw")))
+	for _, ext := range []string{"raw", "qcow2", "vhd", "tar"} {
+		sameBits(t, root.path("debian."+ext), b.path("user."+ext))
+	}
+	if theirs, ours := digestOf(t, host+"/debian/root"), digestOf(t, host+"/debian/user"); theirs != ours {
+		t.Errorf("the image in the registry: root's is %s, the user's %s", theirs, ours)
+	}
 }
 
 // newUser makes a user with subordinate ids for the time of the test.

@@ -198,6 +198,9 @@ func readEpoch(o *Options) error {
 		return usagef("SOURCE_DATE_EPOCH: %q is not a number of seconds since 1970", v)
 	}
 	t := time.Unix(seconds, 0).UTC()
+	if t.After(time.Now()) {
+		return usagef("SOURCE_DATE_EPOCH: %s (%s) is yet to come; it is the time that nothing in the image is younger than", v, t.Format(time.RFC3339))
+	}
 	o.Epoch = &t
 	return nil
 }

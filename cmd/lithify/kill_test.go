@@ -40,6 +40,9 @@ func newMarked(t *testing.T, w *tiny) *marked {
 	m.mark = fmt.Sprintf("e2e%d%s", os.Getpid(), strings.ToLower(filepath.Base(w.dir)[len("lithify-e2e-"):]))
 	m.tiny = w.with(epoch, "ftp_proxy=http://"+m.mark+".invalid/", strings.ReplaceAll(twoPartitions, "image0", m.mark))
 	m.args = append(slices.Clone(m.args), "--image-size", "100MiB")
+	if w.as == nil { // a time would choose the file back end, which has less to leave behind
+		m.args = append(m.args, "--backend", "loop")
+	}
 	m.lines = strings.Count(m.build("web", m.formats).stdout, "\n")
 	m.sums = m.checksums(t)
 	return m

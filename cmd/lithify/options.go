@@ -58,6 +58,8 @@ type Options struct {
 	Quiet       bool   // nothing on standard output
 	NoTimestamp bool   // no time in front of lines on standard output
 
+	Reproducible bool // refuse what would not repeat to the bit; Epoch is set
+
 	Epoch       *time.Time        // SOURCE_DATE_EPOCH
 	Environment map[string]string // the caller's, whole
 	Warnings    []string          // said once, when the build starts
@@ -97,6 +99,9 @@ func parseOptions(args, env []string) (Options, error) {
 		return o, err
 	}
 	if err := applyGiven(&o, line); err != nil {
+		return o, err
+	}
+	if err := applyReproducible(&o); err != nil {
 		return o, err
 	}
 	if err := applyBase(&o, line); err != nil {

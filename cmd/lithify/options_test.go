@@ -87,6 +87,8 @@ func TestOptions(t *testing.T) {
 		{"--max-age 90m", "", "MaxAge", 90 * time.Minute},
 		{"--max-age 1.5d", "", "MaxAge", 36 * time.Hour},
 		{"--backend loop", "", "Backend", "loop"},
+		{"--reproducible", "", "Reproducible", true},
+		{"--reproducible", "", "Epoch", new(time.Unix(firstDate, 0).UTC())},
 	} {
 		field := func(o Options) any { return reflect.ValueOf(o).FieldByName(c.field).Interface() }
 		if c.args != "" {
@@ -203,6 +205,8 @@ func TestMistakes(t *testing.T) {
 		{"el", "DIB_DEBUG_TRACE=yes", "trace level"},
 		{"el", "FS_TYPE=ext5", "unknown file system"},
 		{"el", "SOURCE_DATE_EPOCH=yesterday", "seconds since 1970"},
+		{"el", "SOURCE_DATE_EPOCH=99999999999", "yet to come"},
+		{"--reproducible --backend loop el", "", "use --backend file"},
 		{"el", "DIB_BLOCK_DEVICE_CONFIG=file://" + dir + "/none", "no such file"},
 		{"el", "DIB_BLOCK_DEVICE_CONFIG=file://" + file, "is empty"},
 		{"el", "DIB_BLOCK_DEVICE_CONFIG=file:///dev/zero", "no regular file"},

@@ -194,6 +194,11 @@ func setBackend(o *Options, where, v string) error {
 	return nil
 }
 
+func setReproducible(o *Options, _, _ string) error {
+	o.Reproducible = true
+	return nil
+}
+
 func setImageCache(o *Options, where, v string) error {
 	if v == "" {
 		return usagef("%s: a folder is needed", where)

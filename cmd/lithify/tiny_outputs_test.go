@@ -113,8 +113,8 @@ func TestTinyUser(t *testing.T) {
 	args := []string{"--image-size", "100MiB"}
 	user.build("web", "raw,qcow2,tar", args...)
 	user.checkDisk("web.raw", 2)
-	root.build("web", "raw,tar", args...)
-	root.build("file", "raw,qcow2,tar", append(args, "--backend", "file")...)
+	root.build("web", "raw,tar", append(args, "--backend", "loop")...)
+	root.build("file", "raw,qcow2,tar", args...)
 	sameTree(t, "raw:"+root.path("web.raw"), "raw:"+user.path("web.raw"), blockdevtest.CompareOptions{})
 	for _, ext := range []string{"raw", "qcow2", "tar"} {
 		sameBits(t, root.path("file."+ext), user.path("web."+ext))
@@ -147,6 +147,53 @@ func TestTinyEpoch(t *testing.T) {
 			t.Errorf("younger than the epoch: %s", m[1])
 		}
 	}
+}
+
+// TestTinyReproducible: with --reproducible, root and an ordinary user, with layers
+// and without, make equal images of every kind, under any name.
+func TestTinyReproducible(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	target := strings.TrimPrefix(server.URL, "http://") + "/some/"
+	const formats = "raw,qcow2,vhd,vhdx,vmdk,tar,tgz,squashfs,docker"
+	root, user := newTiny(t, nil).with(twoPartitions), newTiny(t, ordinaryUser(t)).with(twoPartitions)
+	args := []string{"--reproducible", "--image-size", "100MiB", "--docker-target"}
+	root.build("web", formats, append(args, target+"root")...)
+	again := root.build("web2", formats, append(args, target+"again")...)
+	user.build("net", formats, append(args, target+"user", "--no-layers")...)
+	if again.ran != 0 {
+		t.Error(again)
+	}
+	for _, ext := range []string{"raw", "qcow2", "vhd", "vhdx", "vmdk", "tar", "tgz", "squash"} {
+		sameBits(t, root.path("web."+ext), user.path("net."+ext))
+		sameBits(t, root.path("web."+ext), root.path("web2."+ext))
+	}
+	first := digestOf(t, target+"root")
+	for _, who := range []string{"again", "user"} {
+		if digest := digestOf(t, target+who); digest != first {
+			t.Errorf("%s: digest %s, root's first is %s", who, digest, first)
+		}
+	}
+	for line := range strings.Lines(foreign(t, root.out, "tar", "--full-time", "--utc", "-tvf", "web.tar")) {
+		if !strings.Contains(line, " 1980-01-01 00:00:00 ") {
+			t.Fatalf("another time: %s", line)
+		}
+	}
+}
+
+// TestTinyUnreproducible: what cannot repeat is refused before anything is built,
+// and made as ever for a time alone.
+func TestTinyUnreproducible(t *testing.T) {
+	t.Parallel()
+	btrfs := newTiny(t, nil).with("FS_TYPE=btrfs")
+	btrfs.fails(exitUsage, btrfs.create("web", "raw", "--reproducible"), "btrfs", "ext4 and vfat repeat")
+	options := newTiny(t, nil)
+	options.fails(exitUsage, options.create("web", "raw", "--reproducible", "--mkfs-options", "-O casefold"), "mke2fs")
+	device := newTiny(t, nil)
+	device.write("app/finalise.d/50-device", "#!/bin/sh\ntest -b $IMAGE_BLOCK_DEVICE\n")
+	device.fails(exitUsage, device.create("web", "raw", "--reproducible"), "IMAGE_BLOCK_DEVICE", "leave the element out")
+	device.with(epoch).build("web", "raw")
 }
 
 // TestTinyOldOutputs: a changed image takes the name; the old one is kept under
