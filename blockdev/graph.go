@@ -76,7 +76,7 @@ func (c Config) Graph(d Defaults) (*Graph, error) {
 	for _, step := range []func() error{
 		g.index, g.checkBases, g.orderMounts,
 		func() error { return g.fillDefaults(d) },
-		g.checkLabels, g.sort, g.checkStack, g.checkSubvolumes,
+		g.checkLabels, g.sort, g.checkStack, g.checkSubvolumes, g.checkVolumes,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -222,22 +222,25 @@ func (g *Graph) checkStack() error {
 func stands(n, base Node) error {
 	ok := false
 	want := ""
-	switch n.(type) {
+	switch n := n.(type) {
 	case *LocalLoop:
 		want = "nothing"
 	case *Partition:
 		var disk *LocalLoop
 		disk, ok = base.(*LocalLoop)
 		want = "a disk (local_loop)"
-		if ok && disk.BlockSize != 512 && n.(*Partition).Table.Label == "mbr" {
+		if ok && disk.BlockSize != 512 && n.Table.Label == "mbr" {
 			return n.where().errorf("partition %q: an MBR counts sectors of 512 bytes, disk %q has %d", n.Name(), disk.name, disk.BlockSize)
 		}
-	case *Mkfs:
-		switch base.(type) {
-		case *LocalLoop, *Partition:
-			ok = true
-		}
-		want = "a disk (local_loop) or a partition"
+	case *Mkfs, *PhysicalVolume, *Array, *Encrypted:
+		ok = isDevice(base)
+		want = "a block device: a disk (local_loop), a partition, a logical volume, an array (md) or an encrypted volume (luks)"
+	case *VolumeGroup:
+		_, ok = base.(*PhysicalVolume)
+		want = "physical volumes"
+	case *LogicalVolume:
+		_, ok = base.(*VolumeGroup)
+		want = "a volume group"
 	case *Mount:
 		_, ok = base.(*Mkfs)
 		want = "a file system (mkfs)"
@@ -256,6 +259,9 @@ const subvolumes = "subvolumes such as "
 // carry notes who uses a node and refuses a second user.
 func carry(carried map[string]string, n Node) error {
 	user := n.Name()
+	if _, ok := n.(*LogicalVolume); ok { // one group has many volumes
+		return nil
+	}
 	if p, ok := n.(*Partition); ok { // one table has many partitions
 		user = fmt.Sprintf("partitions at %s", p.Table.Partitions[0].at.path)
 		if p.Table.Partitions[0] != p {

@@ -12,8 +12,9 @@ import (
 
 // Identify derives every id that the configuration does not give from the seed,
 // the layout and the node's name: the 32-bit disk id of an MBR, the UUID and the
-// directory hash seed of a file system. Equal inputs give equal ids, different
-// ones different ids. It must run before Layout.
+// directory hash seed of a file system, the ids of volumes and of members of
+// arrays. Equal inputs give equal ids, different ones different ids. It must run
+// before Layout.
 func (g *Graph) Identify(seed string) {
 	for _, n := range g.config {
 		switch n := n.(type) {
@@ -28,6 +29,8 @@ func (g *Graph) Identify(seed string) {
 				n.UUID = n.deriveUUID(g.derive(seed, "uuid", n.name))
 			}
 			n.HashSeed = uuid(g.derive(seed, "hash", n.name))
+		default:
+			g.identifyVolume(seed, n)
 		}
 	}
 	g.identified = true
@@ -94,6 +97,14 @@ func hashed(n Node) any {
 		return []any{n.Table.Label, n.Table.Align, n.Size, n.Type, n.Boot, n.Primary, n.TypeGUID, n.ownUUID, n.Attributes}
 	case *Mkfs:
 		return []any{n.FSType, n.Label, n.ownUUID, n.Options, n.Subvolumes}
+	case *VolumeGroup:
+		return []any{n.Extent, n.Alignment}
+	case *LogicalVolume:
+		return []any{n.Size, n.Stripes, n.StripeSize}
+	case *Array:
+		return []any{n.Level, n.Metadata, n.Chunk, n.Layout, n.Bitmap, n.ownUUID}
+	case *Encrypted: // where the secrets are changes nothing in the image
+		return []any{n.Version, n.Label, n.Cipher, n.KeySize, n.PBKDF, n.SectorSize, n.ownUUID, n.Seed.Given()}
 	case *Mount:
 		return []any{n.MountPoint, n.Subvolume}
 	case *Fstab:

@@ -20,24 +20,28 @@ func (g *Graph) Layout(m map[string]Content, r Request) (*Plan, error) {
 		return nil, errors.New("blockdev: Layout before Identify")
 	}
 	p := &Plan{Fstab: g.Fstab(), Grown: r.Grow, Mounts: g.allMounts()}
-	fs := map[string]*FSPlan{} // by base
+	z := &sizer{g: g, r: r, mounts: p.Mounts, fs: map[string]*FSPlan{}, size: map[string]int64{}, given: map[string]bool{}}
 	var order []*FSPlan
 	for _, n := range g.FileSystems() {
 		f, err := g.fsPlan(n, m)
 		if err != nil {
 			return nil, err
 		}
-		fs[f.Base] = f
+		z.fs[f.Base] = f
 		order = append(order, f)
 	}
 	for _, d := range g.Disks() {
-		l := diskLayout{d: d, table: g.Table(d.name), fs: fs, mounts: p.Mounts, r: r}
+		l := diskLayout{sizer: z, d: d, table: g.Table(d.name)}
 		l.root = g.first() == d
 		dp, err := l.plan()
 		if err != nil {
 			return nil, fmt.Errorf("disk %q: %w", d.name, err)
 		}
 		p.Disks = append(p.Disks, *dp)
+	}
+	var err error
+	if p.Volumes, err = z.volumes(); err != nil {
+		return nil, err
 	}
 	for _, f := range order {
 		p.FileSystems = append(p.FileSystems, *f)
@@ -57,11 +61,13 @@ func (g *Graph) allMounts() []FSMount {
 }
 
 func (g *Graph) fsPlan(n *Mkfs, m map[string]Content) (*FSPlan, error) {
-	d := g.disk(n)
 	f := &FSPlan{
-		Node: n.name, Base: n.base(), Disk: d.name, SectorSize: d.BlockSize,
+		Node: n.name, Base: n.base(), SectorSize: g.sectorSize(n.base()),
 		FSType: n.FSType, Label: n.Label, UUID: n.UUID, HashSeed: n.HashSeed, Options: n.Options,
 		Subvolumes: n.Subvolumes, Profile: n.profile,
+	}
+	if !isVolume(g.byName[f.Base]) {
+		f.Disk = g.disk(n).name
 	}
 	if p, ok := g.byName[f.Base].(*Partition); ok {
 		f.ESP = p.esp()
@@ -90,14 +96,22 @@ func (c *Content) add(o Content) {
 	c.Inline += o.Inline
 }
 
-// diskLayout lays out one disk.
-type diskLayout struct {
-	d      *LocalLoop
-	table  *Partitioning
+// sizer knows what stands on what, and what is settled so far.
+type sizer struct {
+	g      *Graph
 	fs     map[string]*FSPlan // by base
 	mounts []FSMount
 	r      Request
-	root   bool // it carries /
+	size   map[string]int64 // of devices, by node
+	given  map[string]bool  // no part of the size was computed
+}
+
+// diskLayout lays out one disk.
+type diskLayout struct {
+	*sizer
+	d     *LocalLoop
+	table *Partitioning
+	root  bool // it carries /
 }
 
 func (l *diskLayout) plan() (*DiskPlan, error) {
@@ -164,8 +178,10 @@ func (l *diskLayout) place(dp *DiskPlan) error {
 	return nil
 }
 
-// settle gives the file system on base its place and checks its size.
-func (l *diskLayout) settle(base string, offset, size int64, explicit bool) error {
+// settle notes the size of a device, gives the file system on it its place and
+// checks it.
+func (l *sizer) settle(base string, offset, size int64, explicit bool) error {
+	l.size[base], l.given[base] = size, explicit
 	f := l.fs[base]
 	if f == nil {
 		return nil
@@ -194,11 +210,12 @@ func (f *FSPlan) what() string {
 	return fmt.Sprintf("file system %q on %s", f.Node, f.MountPoint)
 }
 
-// wants returns the size that the file system on base would like, 0 without one.
-func (l *diskLayout) wants(base string) (int64, error) {
+// wants returns the size that a device should have for what stands on it, 0 when
+// nothing does.
+func (l *sizer) wants(base string) (int64, error) {
 	f := l.fs[base]
 	if f == nil {
-		return 0, nil
+		return l.volumeWants(base)
 	}
 	size, err := f.model().wants(f, l.freeRoom(f))
 	if err != nil {
@@ -210,7 +227,7 @@ func (l *diskLayout) wants(base string) (int64, error) {
 	return roundUp(size, 64*kib), nil
 }
 
-func (l *diskLayout) freeRoom(f *FSPlan) int64 {
+func (l *sizer) freeRoom(f *FSPlan) int64 {
 	if l.r.ExtraSize > 0 && f.MountPoint == "/" {
 		return l.r.ExtraSize
 	}
@@ -258,7 +275,7 @@ func (l *diskLayout) computed() (int64, error) {
 // that the tree puts nothing on: whatever came out would surprise.
 func (l *diskLayout) checkContent() error {
 	for _, f := range l.fs {
-		if f.Disk == l.d.name && (l.root || f.MountPoint != "" && f.Content.Inodes > l.roots(f)) {
+		if l.g.liesOn(f.Base, l.d.name) && (l.root || f.MountPoint != "" && f.Content.Inodes > l.roots(f)) {
 			return nil
 		}
 	}
@@ -267,7 +284,7 @@ func (l *diskLayout) checkContent() error {
 
 // roots counts the root folders of a file system's mounts: all that there is
 // where the tree has nothing.
-func (l *diskLayout) roots(f *FSPlan) (n int64) {
+func (l *sizer) roots(f *FSPlan) (n int64) {
 	for _, m := range l.mounts {
 		if m.Node == f.Node {
 			n++

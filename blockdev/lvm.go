@@ -1,8 +1,272 @@
 package blockdev
 
-// lvmKind is known, so that a configuration with it gets the right answer.
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// PhysicalVolume gives a block device to a volume group.
+type PhysicalVolume struct {
+	vertex
+	ID string // set by Identify
+}
+
+// VolumeGroup is the pool of extents that logical volumes are made of.
+type VolumeGroup struct {
+	vertex           // the bases are physical volumes
+	ID        string // set by Identify
+	Extent    int64  // bytes
+	Alignment int64  // of the data of its physical volumes, bytes; 0: the usual
+}
+
+// LogicalVolume is a block device made of a group's extents.
+type LogicalVolume struct {
+	vertex
+	ID         string // set by Identify
+	Size       Extents
+	Stripes    int   // over as many physical volumes; 0 or 1: linear
+	StripeSize int64 // bytes; 0: the usual
+}
+
+// lvmKind: the entry is no node itself; its volumes and groups are.
 func lvmKind() nodeKind {
-	return nodeKind{name: "lvm", level: 1, decode: func(e entry) ([]Node, error) {
-		return nil, e.at.notYet("node lvm")
-	}}
+	return nodeKind{name: "lvm", level: 1, items: "lvs", nameless: true, decode: decodeLVM}
+}
+
+func decodeLVM(e entry) ([]Node, error) {
+	var nodes []Node
+	pvs, vgs := map[string]bool{}, map[string]bool{}
+	for it := range e.each("pvs") {
+		n, err := decodePhysical(it)
+		if err != nil {
+			return nil, err
+		}
+		pvs[n.name] = true
+		nodes = append(nodes, n)
+	}
+	for it := range e.each("vgs") {
+		n, err := decodeGroup(it, pvs)
+		if err != nil {
+			return nil, err
+		}
+		vgs[n.name] = true
+		nodes = append(nodes, n)
+	}
+	for it := range e.each("lvs") {
+		n, err := decodeLogical(it, vgs)
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes, nil
+}
+
+// each gives the maps of one of the entry's lists as entries of their own.
+func (e entry) each(key string) func(func(entry) bool) {
+	return func(yield func(entry) bool) {
+		list := e.v.get(key)
+		at := e.at.key(key, list)
+		for i, v := range list.items {
+			it := entry{kind: e.kind, name: v.textOf("name"), at: at.index(i, v), v: v}
+			if !yield(it) {
+				return
+			}
+		}
+	}
+}
+
+func decodePhysical(e entry) (*PhysicalVolume, error) {
+	f := fields{e: e}
+	n := &PhysicalVolume{vertex: e.vertex()}
+	n.bases = []string{f.text("base")}
+	// What these ask for is what is done: nobody is asked, and nothing is there
+	// to be wiped.
+	return n, f.lvmOptions(map[string]func(string) error{
+		"--force": nil, "-f": nil, "-ff": nil, "--yes": nil, "-y": nil, "--quiet": nil, "-q": nil,
+	})
+}
+
+func decodeGroup(e entry, pvs map[string]bool) (*VolumeGroup, error) {
+	f := fields{e: e}
+	n := &VolumeGroup{vertex: e.vertex(), Extent: 4 * mib}
+	n.bases = f.words("base")
+	for _, b := range n.bases {
+		if !pvs[b] {
+			return nil, e.at.key("base", e.v.get("base")).errorf("base:%s in vgs does not match a valid pvs", b)
+		}
+	}
+	extent := func(s string) (err error) { n.Extent, err = lvmSize(s); return err }
+	align := func(s string) (err error) { n.Alignment, err = lvmSize(s); return err }
+	return n, f.lvmOptions(map[string]func(string) error{
+		"--force": nil, "-f": nil, "--yes": nil, "-y": nil, "--quiet": nil, "-q": nil,
+		"-s": extent, "--physicalextentsize": extent, "--dataalignment": align,
+	})
+}
+
+func decodeLogical(e entry, vgs map[string]bool) (*LogicalVolume, error) {
+	f := fields{e: e}
+	n := &LogicalVolume{vertex: e.vertex()}
+	n.bases = f.words("base")
+	if len(n.bases) != 1 || !vgs[n.bases[0]] {
+		spelled := f.text("base")
+		if list := e.v.get("base"); list.kind == listValue {
+			spelled = "['" + strings.Join(n.bases, "', '") + "']"
+		}
+		return nil, f.place("base").errorf("base:%s in lvs does not match a valid vg", spelled)
+	}
+	if t := f.text("type"); t != "" || e.v.get("thin-pool") != nil {
+		if t != "" && t != "thin" && t != "thin-pool" {
+			return nil, f.place("type").errorf("Unsupported type:%s, supported types: thin, thin-pool", t)
+		}
+		return nil, e.at.notYet("thin volumes (%s)", e.name)
+	}
+	switch {
+	case e.v.get("size") != nil: // it wins, as ever
+		n.Size = Extents{Bytes: field(&f, "size", ParseSize)}
+	case e.v.get("extents") != nil:
+		n.Size = field(&f, "extents", parseExtents)
+	default:
+		return nil, e.at.errorf("Missing 'size' or 'extents' in lvs config")
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	stripes := func(s string) (err error) { n.Stripes, err = strconv.Atoi(s); return err }
+	size := func(s string) (err error) { n.StripeSize, err = lvmSize(s); return err }
+	err := f.lvmOptions(map[string]func(string) error{
+		"--yes": nil, "-y": nil, "--quiet": nil, "-q": nil, "--wipesignatures": anyValue, "-W": anyValue, "-Wy": nil, "-Wn": nil,
+		"--zero": anyValue, "-Z": anyValue, "-Zy": nil, "-Zn": nil,
+		"-i": stripes, "--stripes": stripes, "-I": size, "--stripesize": size,
+	})
+	return n, err
+}
+
+func anyValue(string) error { return nil }
+
+// lvmOptions reads options of pvcreate, vgcreate or lvcreate. Those without a
+// function have no value.
+func (f *fields) lvmOptions(known map[string]func(string) error) error {
+	words := f.words("options")
+	for len(words) > 0 && f.err == nil {
+		name, value, joined := strings.Cut(words[0], "=")
+		words = words[1:]
+		read, ok := known[name]
+		if !ok {
+			return f.place("options").errorf("option %q is not known here; %s", name, allowed(name, slices.Sorted(keysOf(known))))
+		}
+		if read == nil {
+			continue
+		}
+		if !joined {
+			if len(words) == 0 {
+				return f.place("options").errorf("option %s: its value is missing", name)
+			}
+			value, words = words[0], words[1:]
+		}
+		if err := read(value); err != nil {
+			return f.place("options").errorf("option %s: %v", name, err)
+		}
+	}
+	return f.err
+}
+
+func keysOf[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// lvmSize reads a size as LVM's programs do: a number without a unit is MiB, and
+// units are powers of 1024 in either case.
+func lvmSize(s string) (int64, error) {
+	digits := strings.TrimRight(s, "bBsSkKmMgGtTiI")
+	unit, ok := map[string]int64{"": mib, "b": 1, "s": 512, "k": kib, "m": mib, "g": gib, "t": 1 << 40}[strings.TrimSuffix(strings.ToLower(s[len(digits):]), "ib")]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || !ok || n <= 0 || n > (1<<50)/unit {
+		return 0, fmt.Errorf("found %q; a number and a unit are wanted, such as 4m", s)
+	}
+	return n * unit, nil
+}
+
+// Extents is the size of a logical volume: bytes, a number of extents, or a share
+// of the group or of what is free in it when the volume's turn comes.
+type Extents struct {
+	Bytes   int64 // rounded down to whole extents
+	Number  int64
+	Percent float64
+	Of      string // VG, FREE or PVS
+}
+
+// relative says whether a larger group gives the volume more.
+func (x Extents) relative() bool { return x.Percent > 0 }
+
+// in returns the number of extents of so many bytes, in a group of total of which
+// free are not given away.
+func (x Extents) in(size, total, free int64) int64 {
+	switch {
+	case x.Bytes > 0:
+		return x.Bytes / size
+	case x.Number > 0:
+		return x.Number
+	case x.Of == "FREE":
+		total = free
+	}
+	n := int64(float64(total) * x.Percent / 100)
+	if x.Percent == 100 {
+		n = total
+	}
+	return n
+}
+
+func (x Extents) String() string {
+	switch {
+	case x.Bytes > 0:
+		return FormatSize(x.Bytes)
+	case x.Number > 0:
+		return fmt.Sprintf("%d extents", x.Number)
+	}
+	return strconv.FormatFloat(x.Percent, 'g', -1, 64) + "%" + x.Of
+}
+
+func parseExtents(s string) (Extents, error) {
+	number, of, relative := strings.Cut(s, "%")
+	if !relative {
+		n, err := strconv.ParseInt(strings.TrimPrefix(s, "+"), 10, 40)
+		if err != nil || n <= 0 {
+			return Extents{}, fmt.Errorf("found %q; a number of extents is wanted, or a share such as 50%%VG or 100%%FREE", s)
+		}
+		return Extents{Number: n}, nil
+	}
+	p, err := strconv.ParseFloat(number, 64)
+	if err != nil || !percentGrammar.MatchString(number) || p <= 0 || p > 100 || !slices.Contains([]string{"VG", "FREE", "PVS"}, of) {
+		return Extents{}, fmt.Errorf("found %q; a share above 0 and up to 100 of VG, FREE or PVS is wanted, such as 50%%VG", s)
+	}
+	return Extents{Percent: p, Of: of}, nil
+}
+
+func checkExtents(s string) error {
+	_, err := parseExtents(s)
+	return err
+}
+
+// checkLVMName is the rule of LVM for names of groups and volumes.
+func checkLVMName(s string) error {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_.-"
+	reserved := []string{"_mlog", "_mimage", "_rimage", "_rmeta", "_tdata", "_tmeta", "_cdata", "_cmeta", "_vorigin", "_corig", "_vdata", "_pmspare", "_imeta", "_iorig"}
+	switch {
+	case strings.Trim(s, letters) != "":
+		return fmt.Errorf("name %q: letters, digits and + _ . - are allowed", s)
+	case strings.HasPrefix(s, "-"), s == ".", s == "..", len(s) > 100:
+		return fmt.Errorf("name %q: at most 100 characters, not beginning with a hyphen", s)
+	case strings.HasPrefix(s, "snapshot"), strings.HasPrefix(s, "pvmove"), slices.ContainsFunc(reserved, func(r string) bool { return strings.Contains(s, r) }):
+		return fmt.Errorf("name %q: LVM keeps names with snapshot, pvmove and such as _rimage for itself", s)
+	}
+	return nil
 }

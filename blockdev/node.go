@@ -1,7 +1,8 @@
 package blockdev
 
 // Node is one vertex of the graph. Nodes are data; the concrete types are
-// *LocalLoop, *Partition, *Mkfs, *Mount and *Fstab.
+// *LocalLoop, *Partition, *PhysicalVolume, *VolumeGroup, *LogicalVolume, *Array,
+// *Encrypted, *Mkfs, *Mount and *Fstab.
 type Node interface {
 	Name() string    // unique in the graph
 	Bases() []string // the nodes it stands on, by name; none for a disk

@@ -3,11 +3,12 @@ package blockdev
 // Plan holds every number of a layout. It is JSON, and it is all that a back
 // end, the boot code and hooks need. Sizes and offsets are bytes.
 type Plan struct {
-	Disks       []DiskPlan `json:"disks"`
-	FileSystems []FSPlan   `json:"filesystems"` // in the order of their first mounts, then those without one
-	Mounts      []FSMount  `json:"mounts"`      // parents before children
-	Fstab       string     `json:"fstab"`
-	Grown       bool       `json:"grown,omitempty"` // computed sizes are larger, after a first try ran full
+	Disks       []DiskPlan   `json:"disks"`
+	Volumes     []VolumePlan `json:"volumes,omitempty"` // what is made of devices, bases first
+	FileSystems []FSPlan     `json:"filesystems"`       // in the order of their first mounts, then those without one
+	Mounts      []FSMount    `json:"mounts"`            // parents before children
+	Fstab       string       `json:"fstab"`
+	Grown       bool         `json:"grown,omitempty"` // computed sizes are larger, after a first try ran full
 }
 
 // DiskPlan is one disk image.
@@ -47,11 +48,75 @@ type PartitionPlan struct {
 	Attributes uint64 `json:"attributes,omitempty"`
 }
 
-// FSPlan is one file system: Size bytes at Offset of its disk.
+// VolumePlan is a volume group, an array or an encrypted volume: one of Group,
+// Array and LUKS says which.
+type VolumePlan struct {
+	Node  string   `json:"node"`
+	Bases []string `json:"bases"` // the devices that it lies on, in order
+	Size  int64    `json:"size"`  // of the array or encrypted volume; what the extents of a group hold
+
+	Group *GroupPlan `json:"group,omitempty"`
+	Array *ArrayPlan `json:"array,omitempty"`
+	LUKS  *LUKSPlan  `json:"luks,omitempty"`
+}
+
+// GroupPlan is an LVM volume group.
+type GroupPlan struct {
+	ID        string         `json:"id"`
+	Extent    int64          `json:"extent"`
+	Alignment int64          `json:"alignment,omitempty"` // of the data, where it is not the usual
+	Physical  []PhysicalPlan `json:"physical"`            // beside VolumePlan.Bases
+	Logical   []LogicalPlan  `json:"logical"`
+}
+
+// PhysicalPlan is a physical volume.
+type PhysicalPlan struct {
+	Node string `json:"node"`
+	ID   string `json:"id"`
+	Size int64  `json:"size"` // of its device
+}
+
+// LogicalPlan is a logical volume, a device of its own.
+type LogicalPlan struct {
+	Node       string `json:"node"`
+	ID         string `json:"id"`
+	Size       int64  `json:"size"`
+	Stripes    int    `json:"stripes,omitempty"`
+	StripeSize int64  `json:"stripe_size,omitempty"`
+}
+
+// ArrayPlan is an md array.
+type ArrayPlan struct {
+	Level    int      `json:"level"`
+	Metadata string   `json:"metadata"`
+	Chunk    int64    `json:"chunk,omitempty"`
+	Layout   string   `json:"layout,omitempty"`
+	Bitmap   bool     `json:"bitmap,omitempty"`
+	UUID     string   `json:"uuid"`
+	Members  []string `json:"members"`          // their ids
+	Sizes    []int64  `json:"sizes"`            // of their devices
+	Resync   bool     `json:"resync,omitempty"` // what is not written differs from member to member
+}
+
+// LUKSPlan is an encrypted volume. No secret is in it.
+type LUKSPlan struct {
+	Version    int    `json:"version"`
+	UUID       string `json:"uuid"`
+	Label      string `json:"label,omitempty"`
+	Cipher     string `json:"cipher,omitempty"`
+	KeySize    int    `json:"key_size,omitempty"`
+	PBKDF      string `json:"pbkdf,omitempty"`
+	SectorSize int    `json:"sector_size,omitempty"`
+	Device     int64  `json:"device"` // bytes of what it lies on
+	Seeded     bool   `json:"seeded,omitempty"`
+}
+
+// FSPlan is one file system: Size bytes at Offset of its disk, or, where Disk is
+// empty, all of the volume Base.
 type FSPlan struct {
 	Node          string   `json:"node"`
-	Base          string   `json:"base"` // the partition or disk it stands on
-	Disk          string   `json:"disk"`
+	Base          string   `json:"base"` // the device it stands on
+	Disk          string   `json:"disk"` // "" on a volume
 	Offset        int64    `json:"offset"`
 	Size          int64    `json:"size"`
 	Explicit      bool     `json:"explicit"` // no part of the size was computed

@@ -44,6 +44,10 @@ var formats = map[string]func(string) error{
 	"mount-point":    checkMountPath,
 	"subvolume":      func(s string) error { _, err := cleanSubvolume(s); return err },
 	"mount-option":   checkMountOption,
+	"lvm-name":       checkLVMName,
+	"lvm-extents":    checkExtents,
+	"md-name":        checkArrayName,
+	"luks-name":      checkMappedName,
 }
 
 // schema returns the compiled schema, and its text as a tree.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 
@@ -22,11 +23,18 @@ func (d *disk) ext(ctx context.Context, f *blockdev.FSPlan, view string) error {
 		return d.writeExt(ctx, f, view, o)
 	}
 	d.o.Logger.Info("mke2fs fills a file system, which takes longer than writing it here", "file system", f.Node, "why", err)
-	m := blockdev.Mke2fs{Profile: d.profile, Target: d.images[f.Disk], InImage: true, Time: d.tree.Time, Tree: view}
+	if f.Disk == "" {
+		return d.throughFile(f, func(target *os.File) error { return d.extByTool(ctx, f, view, target.Name(), false) })
+	}
+	return d.extByTool(ctx, f, view, d.images[f.Disk], true)
+}
+
+func (d *disk) extByTool(ctx context.Context, f *blockdev.FSPlan, view, target string, inImage bool) error {
+	m := blockdev.Mke2fs{Profile: d.profile, Target: target, InImage: inImage, Time: d.tree.Time, Tree: view}
 	if err := d.mke2fs(ctx, f, m); err != nil || view == "" {
 		return err
 	}
-	return d.mend(ctx, f, view)
+	return d.mend(ctx, f, target, view)
 }
 
 // extOptions reads the command line that mke2fs would get.
@@ -41,7 +49,8 @@ func (d *disk) extOptions(f *blockdev.FSPlan) (ext4.Options, error) {
 }
 
 func (d *disk) writeExt(ctx context.Context, f *blockdev.FSPlan, view string, o ext4.Options) error {
-	err := d.inImage(f, func(image *os.File) error { return ext4.Write(ctx, image, view, o) })
+	o.NotEmpty = o.NotEmpty || d.scrambled(f.Base)
+	err := d.onto(f, func(w io.WriterAt) error { return ext4.Write(ctx, w, view, o) })
 	if e := (*ext4.FullError)(nil); errors.As(err, &e) {
 		return full(f, err)
 	}

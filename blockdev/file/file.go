@@ -46,6 +46,9 @@ type Options struct {
 	WorkDir  string       // an existing folder of the build's own; binds are made below it
 	ImageDir string       // of raw images that name no folder; "": WorkDir
 	Logger   *slog.Logger // nil: silent
+	// Secrets gives the passphrase of an encrypted volume, and the secret that its
+	// keys are derived from, nil for chance. Neither is kept.
+	Secrets func(node string) (passphrase, seed []byte, err error)
 }
 
 // Backend makes disks by writing their files.
@@ -81,6 +84,7 @@ type disk struct {
 	work    string
 	profile string
 	images  map[string]string // by disk node
+	devices map[string]device // volumes, and what they lie on
 	undo    undo              // what Create needs itself
 	files   undo              // the images
 }
@@ -121,13 +125,17 @@ func (d *disk) create(ctx context.Context) (err error) {
 			return fmt.Errorf("disk %q: %w", d.plan.Disks[i].Node, err)
 		}
 	}
+	v, err := d.openVolumes()
+	if err != nil {
+		return errors.Join(err, v.drop())
+	}
 	for i := range d.plan.FileSystems {
 		f := &d.plan.FileSystems[i]
 		if err := d.fileSystem(ctx, f); err != nil {
-			return fmt.Errorf("file system %q: %w", f.Node, err)
+			return errors.Join(fmt.Errorf("file system %q: %w", f.Node, err), v.drop())
 		}
 	}
-	return nil
+	return v.close()
 }
 
 // image makes a disk's file and its table.

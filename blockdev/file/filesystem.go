@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -27,7 +28,7 @@ func (d *disk) fileSystem(ctx context.Context, f *blockdev.FSPlan) (err error) {
 	case "vfat":
 		return d.vfat(ctx, f, v.dir)
 	case "swap":
-		return d.inImage(f, func(image *os.File) error { return blockdev.WriteSwap(image, *f) })
+		return d.onto(f, func(w io.WriterAt) error { return blockdev.WriteSwap(w, *f) })
 	case "xfs":
 		return d.xfs(ctx, f)
 	case "btrfs":
@@ -41,14 +42,24 @@ func (d *disk) vfat(ctx context.Context, f *blockdev.FSPlan, view string) error 
 	if err != nil {
 		return err
 	}
-	err = d.inImage(f, func(image *os.File) error { return fat.Write(ctx, image, view, o) })
+	write := func(w io.WriterAt) error { return fat.Write(ctx, w, view, o) }
+	if d.scrambled(f.Base) { // it counts on zeros where it writes nothing
+		err = d.throughFile(f, func(target *os.File) error { return write(target) })
+	} else {
+		err = d.onto(f, write)
+	}
 	if e := (*fat.FullError)(nil); errors.As(err, &e) {
 		return full(f, err)
 	}
 	return err
 }
 
-func (d *disk) inImage(f *blockdev.FSPlan, write func(*os.File) error) error {
+// onto has a file system written to what it stands on: at its offset of the
+// image, or to a volume.
+func (d *disk) onto(f *blockdev.FSPlan, write func(io.WriterAt) error) error {
+	if f.Disk == "" {
+		return write(d.devices[f.Base])
+	}
 	image, err := os.OpenFile(d.images[f.Disk], os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -64,10 +75,10 @@ func full(f *blockdev.FSPlan, err error) error {
 // hostFull says whether it was the host's disk that a tool had no room on: its
 // words for that are those for a full file system, or none.
 func (d *disk) hostFull(f *blockdev.FSPlan) error {
-	image := d.images[f.Disk]
+	dir := d.folder(f)
 	var fs unix.Statfs_t
-	if err := unix.Statfs(image, &fs); err == nil && int64(fs.Bavail)*fs.Bsize < 1<<20 {
-		return fmt.Errorf("writing the image %s: %w", image, unix.ENOSPC)
+	if err := unix.Statfs(dir, &fs); err == nil && int64(fs.Bavail)*fs.Bsize < 1<<20 {
+		return fmt.Errorf("writing the image in %s: %w", dir, unix.ENOSPC)
 	}
 	return nil
 }
@@ -157,10 +168,20 @@ func tool(ctx context.Context, name string) (string, [2]int, error) {
 	return path, version, err
 }
 
+// folder is where the image is that a file system goes to; of several disks the
+// first one's.
+func (d *disk) folder(f *blockdev.FSPlan) string {
+	disk := f.Disk
+	if disk == "" {
+		disk = d.plan.Disks[0].Node
+	}
+	return filepath.Dir(d.images[disk])
+}
+
 // throughFile has a tool that knows no offset make a file system in a sparse
-// file of its own, beside the image, and moves the data into the image.
+// file of its own, beside the image, and moves the data to where it belongs.
 func (d *disk) throughFile(f *blockdev.FSPlan, fill func(target *os.File) error) (err error) {
-	own, err := os.CreateTemp(filepath.Dir(d.images[f.Disk]), ".lithify-"+f.FSType+"-")
+	own, err := os.CreateTemp(d.folder(f), ".lithify-"+f.FSType+"-")
 	if err != nil {
 		return err
 	}
@@ -171,5 +192,5 @@ func (d *disk) throughFile(f *blockdev.FSPlan, fill func(target *os.File) error)
 	if err := fill(own); err != nil {
 		return err
 	}
-	return d.inImage(f, func(image *os.File) error { return moveData(own, image, f) })
+	return d.onto(f, func(w io.WriterAt) error { return moveData(own, w, f, d.scrambled(f.Base)) })
 }

@@ -16,8 +16,8 @@ import (
 )
 
 // mend puts right what mke2fs -d leaves behind, by one run of debugfs.
-func (d *disk) mend(ctx context.Context, f *blockdev.FSPlan, tree string) error {
-	device := fmt.Sprintf("%s?offset=%d", d.images[f.Disk], f.Offset)
+func (d *disk) mend(ctx context.Context, f *blockdev.FSPlan, target, tree string) error {
+	device := fmt.Sprintf("%s?offset=%d", target, f.Offset)
 	m := mender{disk: d, device: device, tree: tree, links: map[uint64]*names{}}
 	script, err := m.script(ctx)
 	if err != nil {

@@ -167,11 +167,11 @@ func (j *job) backend(images string) blockdev.Backend {
 	if j.byLoop() {
 		return loop.New(loop.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger()})
 	}
-	return file.New(file.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger()})
+	return file.New(file.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger(), Secrets: j.secrets.of})
 }
 
 func (j *job) byLoop() bool {
-	return j.o.Backend == "loop" || j.o.Backend == "auto" && !j.repeats() && loopWorks() == nil
+	return j.o.Backend == "loop" || j.o.Backend == "auto" && !j.graph.HasVolumes() && !j.repeats() && loopWorks() == nil
 }
 
 // loopWorks says why loop devices are not for this build. In a user namespace
@@ -194,6 +194,9 @@ func (j *job) checkBackend(ctx context.Context) error {
 	}
 	if err := loopWorks(); err != nil {
 		return usagef("--backend loop: %w; --backend file makes the same disk without", err)
+	}
+	if j.graph.HasVolumes() {
+		return notYetf("--backend loop for LVM, md and LUKS; --backend file makes them")
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ type job struct {
 	graph    *blockdev.Graph
 	formats  []convert.Format
 	format   convert.FormatOptions
+	secrets  secrets
 
 	work    string
 	memory  workMemory
@@ -66,7 +67,7 @@ type job struct {
 
 // check finds every mistake that can be found before anything is built.
 func (j *job) check(ctx context.Context) error {
-	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.planProducts, j.checkStoreLimit} {
+	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.readSecrets, j.planProducts, j.checkStoreLimit} {
 		if err := step(); err != nil {
 			return err
 		}

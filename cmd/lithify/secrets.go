@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/lithify/lithify/blockdev"
+)
+
+// secrets are the passphrases and seeds of encrypted volumes, by node. They are
+// read before anything is built, so that a mistake shows at once, and live in this
+// process only: not in the environment of hooks, nor in a key, plan, log or
+// manifest.
+type secrets map[string]struct{ passphrase, seed []byte }
+
+// of gives copies, which the caller may wipe.
+func (s secrets) of(node string) (passphrase, seed []byte, err error) {
+	own, ok := s[node]
+	if !ok {
+		return nil, nil, fmt.Errorf("no passphrase for %q", node)
+	}
+	return bytes.Clone(own.passphrase), bytes.Clone(own.seed), nil
+}
+
+func (s secrets) wipe() error {
+	for _, own := range s {
+		clear(own.passphrase)
+		clear(own.seed)
+	}
+	return nil
+}
+
+// readSecrets reads what the volumes of the graph ask for, and takes variables
+// that hold secrets out of every environment.
+func (j *job) readSecrets() error {
+	j.secrets = secrets{}
+	if !j.needsDisk() {
+		return nil
+	}
+	j.undo = append(j.undo, j.secrets.wipe)
+	fds := map[int][]byte{} // one may serve several volumes
+	for _, n := range j.graph.Encrypted() {
+		own := j.secrets[n.Name()]
+		var err error
+		if own.passphrase, err = j.readSecret(n.Secret, fds); err != nil {
+			return usagef("the passphrase of %q: %w", n.Name(), err)
+		}
+		if n.Seed.Given() {
+			if own.seed, err = j.readSecret(n.Seed, fds); err != nil {
+				return usagef("the seed of %q: %w", n.Name(), err)
+			}
+		} else if j.o.Reproducible {
+			return usagef("--reproducible: the keys of %q come from chance, so its bytes never repeat; seed_file, seed_env or seed_fd names a secret to derive them from", n.Name())
+		}
+		j.secrets[n.Name()] = own
+	}
+	for _, n := range j.graph.Encrypted() {
+		for _, name := range []string{n.Secret.Env, n.Seed.Env} {
+			delete(j.o.Environment, name)
+			if err := os.Unsetenv(name); name != "" && err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// maxSecret is what cryptsetup takes as a key file.
+const maxSecret = 8 << 20
+
+func (j *job) readSecret(s blockdev.Secret, fds map[int][]byte) ([]byte, error) {
+	var data []byte
+	var err error
+	switch {
+	case s.Env != "":
+		data = []byte(j.o.Environment[s.Env])
+		if len(data) == 0 {
+			return nil, fmt.Errorf("the variable %s is empty or not set", s.Env)
+		}
+		return data, nil
+	case s.File != "":
+		data, err = readLimited(s.File)
+	case fds[s.FD] != nil:
+		return fds[s.FD], nil
+	default:
+		if data, err = readDescriptor(s.FD); err == nil {
+			fds[s.FD] = data
+		}
+	}
+	if err == nil && len(data) == 0 {
+		err = errors.New("there is nothing in it")
+	}
+	return data, err
+}
+
+func readLimited(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return atMost(f)
+}
+
+func readDescriptor(fd int) ([]byte, error) {
+	f := os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd))
+	if f == nil {
+		return nil, fmt.Errorf("file descriptor %d is not open", fd)
+	}
+	defer f.Close()
+	return atMost(f)
+}
+
+func atMost(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxSecret+1))
+	if err == nil && len(data) > maxSecret {
+		err = fmt.Errorf("more than %d bytes", maxSecret)
+	}
+	return data, err
+}
