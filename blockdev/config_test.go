@@ -313,7 +313,7 @@ func primaries(n int) string {
 
 func TestNotYet(t *testing.T) {
 	for _, c := range []string{
-		`[{"local_loop": {"name": "a", "lvm": {"pvs": []}}}]`,
+		`[{"local_loop": {"name": "a", "lvm": {"pvs": [{"name": "p", "base": "a"}], "vgs": [{"name": "v", "base": "p"}], "lvs": [{"name": "t", "base": "v", "size": "1GiB", "type": "thin"}]}}}]`,
 	} {
 		var yet *NotYetError
 		if err := mistake(c); !errors.As(err, &yet) || !strings.HasPrefix(err.Error(), "not supported yet: ") {

@@ -201,7 +201,7 @@ func TestManualErrors(t *testing.T) {
 	root := "- local_loop:\n    name: image0\n- partitioning:\n    base: image0\n    label: mbr\n    partitions:\n    - name: root\n      flags: [boot, primary]\n"
 	for _, config := range []string{
 		root + "      sizee: 100%\n", root + "      size: 12 GIB\n", `[{"local_loop": {"name": "image0"}, "mkfs": {"base": "image0"}}]`,
-		`[{"local_loop": {"name": "image0"}}, {"mkfs": {"base": "imag0"}}]`, `[[["mkfs", {"base": "image0"}]]]`, `[{"local_loop": {"name": "image0", "lvm": {}}}]`,
+		`[{"local_loop": {"name": "image0"}}, {"mkfs": {"base": "imag0"}}]`, `[[["mkfs", {"base": "image0"}]]]`, `[{"local_loop": {"name": "image0", "lvm": {"pvs": [{"name": "pv", "base": "image0"}], "vgs": [{"name": "vg", "base": "pw"}], "lvs": [{"name": "root", "base": "vg", "size": "1GiB"}]}}}]`,
 	} {
 		if err := mistake(config); err == nil || !strings.Contains(string(text), ": "+err.Error()+"\n") {
 			t.Errorf("not in the manual: %v", err)

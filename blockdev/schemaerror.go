@@ -191,7 +191,7 @@ func (m fault) unknownKey() string {
 		what = "node"
 	}
 	if owners := m.owners(key); len(owners) > 0 {
-		return fmt.Sprintf("unknown %s %s: it is one of %s; %s", what, quote(key), strings.Join(owners, " and "), allowed("", keys))
+		return fmt.Sprintf("unknown %s %s: it is one of %s; %s", what, quote(key), wordList(owners), allowed("", keys))
 	}
 	return fmt.Sprintf("unknown %s %s; %s", what, quote(key), allowed(key, keys))
 }
@@ -230,4 +230,13 @@ func (m fault) unknownWord(k *kind.Enum) string {
 	title, _ := m.rule["title"].(string)
 	first, size := utf8.DecodeRuneInString(title)
 	return fmt.Sprintf("unknown %c%s %s; %s", unicode.ToLower(first), title[size:], found, allowed(text, words))
+}
+
+// wordList is "a, b and c".
+func wordList(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
 }

@@ -3,6 +3,8 @@ package blockdev
 import (
 	"slices"
 	"strconv"
+
+	"github.com/lithify/lithify/blockdev/lvm"
 )
 
 // Volumes are block devices that are made of others: logical volumes, arrays,
@@ -125,11 +127,8 @@ func (a *Array) check() error {
 	if len(a.bases) < a.least() {
 		return a.at.errorf("raid%d of %s; it has at least %d members", a.Level, count(len(a.bases), "member", "members"), a.least())
 	}
-	if a.Chunk != 0 && (a.Chunk < 4*kib || a.Chunk&(a.Chunk-1) != 0 || a.Chunk > gib) {
-		return a.at.errorf("chunk %s; a power of two from 4 KiB on is wanted", FormatSize(a.Chunk))
-	}
-	if a.Chunk != 0 && a.Level == 1 {
-		return a.at.errorf("chunk: raid1 has none")
+	if err := a.checkLayout(); err != nil {
+		return a.at.errorf("%v", err)
 	}
 	return nil
 }

@@ -14,7 +14,13 @@ import (
 // loadConfig is the script inside the core image: it finds the file system by
 // its UUID, wherever the disk turns up.
 func (in *installer) loadConfig() string {
-	return fmt.Sprintf("search.fs_uuid %s root %s\nset prefix=($root)'%s'\n", in.fs.UUID, in.fs.drive(), in.fs.relative(in.grub))
+	open := ""
+	if in.fs.Volume != nil {
+		for _, id := range in.fs.Volume.Unlock {
+			open += "cryptomount -u " + id + "\n"
+		}
+	}
+	return fmt.Sprintf("%ssearch.fs_uuid %s root %s\nset prefix=($root)'%s'\n", open, in.fs.UUID, in.fs.drive(), in.fs.relative(in.grub))
 }
 
 // makeCore has the target's grub-mkimage make the core image. load.cfg stays
@@ -42,9 +48,10 @@ func (in *installer) coreModules(fsModule string) []string {
 	if !in.efi() { // EFI's own disk driver is in GRUB's kernel
 		want = append(want, "biosdisk")
 	}
-	if in.fs.Table != "" {
-		want = append(want, "part_"+in.fs.Table)
+	for _, table := range in.fs.tables() {
+		want = append(want, "part_"+table)
 	}
+	want = append(want, in.fs.modules()...)
 	var out []string
 	seen := map[string]bool{}
 	for _, name := range want {

@@ -74,7 +74,7 @@ func (f *FileSystem) lieOn(g *blockdev.Graph, base string, disks map[string]int)
 		}
 		f.Table, f.DiskID, f.PartType = "msdos", fmt.Sprintf("%08x", n.Table.DiskID), fmt.Sprintf("%x", n.Type)
 	default:
-		f.Mapped = fmt.Sprintf("node %q", base)
+		f.Volume = volumeOf(g, base)
 	}
 }
 

@@ -36,7 +36,7 @@ func (l Layout) drives(t *testing.T, want map[string]string) {
 	t.Helper()
 	for mount, drive := range want {
 		f, err := l.at(mount)
-		if err != nil || f.Mount != mount || f.drive() != drive || f.UUID == "" || f.Mapped != "" {
+		if err != nil || f.Mount != mount || f.drive() != drive || f.UUID == "" || f.Volume != nil {
 			t.Errorf("%s: %+v, %v; want %s", mount, f, err, drive)
 		}
 	}

@@ -32,7 +32,8 @@ type FileSystem struct {
 	Partition int    `json:"partition"` // counted from 1; 0 when the file system fills the disk
 	PartType  string `json:"part_type"` // msdos: hex byte without 0x; gpt: the type's GUID
 	PartUUID  string `json:"part_uuid"` // gpt only; for msdos it follows from DiskID
-	Mapped    string `json:"mapped"`    // what lies between partition and file system: lvm, md, luks; "" for nothing
+
+	Volume *Volume `json:"volume,omitempty"` // what lies between partition and file system; nil: nothing
 }
 
 // at gives the file system that holds the absolute, clean path name.
@@ -73,14 +74,20 @@ func (l Layout) device(name string) (FileSystem, error) {
 // device is the name the file system goes by while there is none: what the
 // kernel's command line takes, never a name of the build host.
 func (f FileSystem) device() string {
+	if f.Volume != nil && f.Volume.Device != "" {
+		return f.Volume.Device
+	}
 	if f.UUID != "" {
 		return "UUID=" + f.UUID
 	}
 	return "LABEL=" + f.Label
 }
 
-// drive is GRUB's name of the partition, without parentheses.
+// drive is GRUB's name of the partition or volume, without parentheses.
 func (f FileSystem) drive() string {
+	if f.Volume != nil {
+		return f.Volume.Drive
+	}
 	disk := fmt.Sprintf("hd%d", f.Disk)
 	return disk + f.suffix()
 }
@@ -136,13 +143,23 @@ func (l Layout) StartsByEFI() bool {
 	return ok
 }
 
-// plain refuses what lies on LVM, md or LUKS: GRUB's names for those hold ids
-// that exist only once the device does.
-func (f FileSystem) plain() error {
-	if f.Mapped == "" {
+// tables are the kinds of partition tables below the file system.
+func (f FileSystem) tables() []string {
+	switch {
+	case f.Volume != nil:
+		return f.Volume.Tables
+	case f.Table != "":
+		return []string{f.Table}
+	}
+	return nil
+}
+
+// modules are GRUB's for what lies between partition and file system.
+func (f FileSystem) modules() []string {
+	if f.Volume == nil {
 		return nil
 	}
-	return fmt.Errorf("naming %q, which lies on %s, for GRUB: %w", f.Mount, f.Mapped, ErrNoDevice)
+	return f.Volume.Modules
 }
 
 // relative is name as seen from the root of its own file system, for a btrfs

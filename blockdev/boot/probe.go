@@ -20,10 +20,10 @@ var answers = map[string]answer{
 	"fs_label":           func(f FileSystem) ([]string, error) { return known(f, "label", f.Label) },
 	"partuuid":           func(f FileSystem) ([]string, error) { return known(f, "partition id", f.partUUID()) },
 	"partmap":            partmap,
-	"abstraction":        func(f FileSystem) ([]string, error) { return nil, f.plain() },
-	"cryptodisk_uuid":    func(f FileSystem) ([]string, error) { return nil, f.plain() },
-	"drive":              func(f FileSystem) ([]string, error) { return []string{"(" + f.drive() + ")"}, f.plain() },
-	"compatibility_hint": noHint,
+	"abstraction":        func(f FileSystem) ([]string, error) { return words(f.modules()), nil },
+	"cryptodisk_uuid":    unlock,
+	"drive":              func(f FileSystem) ([]string, error) { return []string{"(" + f.drive() + ")"}, nil },
+	"compatibility_hint": volumeHint,
 	"bios_hints":         noHint,
 	"efi_hints":          noHint,
 	"baremetal_hints":    noHint,
@@ -41,17 +41,36 @@ func known(f FileSystem, what, value string) ([]string, error) {
 	return []string{value}, nil
 }
 
-func partmap(f FileSystem) ([]string, error) {
-	if f.Table == "" {
-		return nil, f.plain()
+func partmap(f FileSystem) ([]string, error) { return words(f.tables()), nil }
+
+// words is one line of words, none without any.
+func words(list []string) []string {
+	if len(list) == 0 {
+		return nil
 	}
-	return []string{f.Table}, f.plain()
+	return []string{strings.Join(list, " ")}
+}
+
+// unlock names the encrypted volumes that GRUB has to open.
+func unlock(f FileSystem) ([]string, error) {
+	if f.Volume == nil {
+		return nil, nil
+	}
+	return words(f.Volume.Unlock), nil
+}
+
+// volumeHint is the name of a volume, by which it is found without a search.
+func volumeHint(f FileSystem) ([]string, error) {
+	if f.Volume == nil {
+		return nil, nil
+	}
+	return []string{f.Volume.Drive}, nil
 }
 
 // noHint leaves GRUB to search by UUID alone. Where the disk will turn up is the
 // guest's matter: the real grub-probe gives no hint for a virtio disk, so that
 // grub.cfg stays the same at the guest's first update-grub.
-func noHint(f FileSystem) ([]string, error) { return nil, f.plain() }
+func noHint(FileSystem) ([]string, error) { return nil, nil }
 
 func partType(f FileSystem, table string) ([]string, error) {
 	if f.Table != table || f.Partition == 0 {

@@ -18,7 +18,8 @@ func planned() Layout {
 		return FileSystem{Mount: mount, Type: "ext4", Label: label, UUID: uuid, Table: "msdos", DiskID: "0x1A2B3C4D", Partition: n, PartType: "83"}
 	}
 	log := FileSystem{Mount: "/var/log", Type: "vfat", Label: "LOG", UUID: "ABCD-1234", Disk: 1}
-	lvm := FileSystem{Mount: "/srv", Type: "xfs", UUID: "88888888-0a1b-4c2d-8e3f-112233445566", Mapped: "lvm"}
+	lvm := FileSystem{Mount: "/srv", Type: "xfs", UUID: "88888888-0a1b-4c2d-8e3f-112233445566",
+		Volume: &Volume{Drive: "lvmid/vg/lv", Device: "/dev/mapper/vg-srv", Modules: []string{"lvm", "cryptodisk", "luks2"}, Tables: []string{"gpt"}, Unlock: []string{"99"}}}
 	return Layout{FileSystems: []FileSystem{part(2, "/", "cloudimg-rootfs", rootUUID), part(1, "/boot", "BOOT", bootUUID), log, lvm}}
 }
 
@@ -67,6 +68,14 @@ func TestProbeAnswers(t *testing.T) {
 		{"--target=hints_string /", ""},
 		{"--target=msdos_parttype /", "83\n"},
 		{"--target=gpt_parttype /", ""},
+		{"--target=drive /srv", "(lvmid/vg/lv)\n"},
+		{"--target=abstraction /srv", "lvm cryptodisk luks2\n"},
+		{"--target=device /srv", "/dev/mapper/vg-srv\n"},
+		{"--target=fs -d /dev/mapper/vg-srv", "xfs\n"},
+		{"--target=partmap /srv", "gpt\n"},
+		{"--target=cryptodisk_uuid /srv", "99\n"},
+		{"--target=compatibility_hint /srv", "lvmid/vg/lv\n"},
+		{"--target=hints_string /srv", ""},
 		{"-0 -t fs /", "ext2\x00"},
 	} {
 		got, err := inTree(t, "grub-probe", strings.Fields(c.args)...)
@@ -83,8 +92,6 @@ func TestProbeRefuses(t *testing.T) {
 	}{
 		{"--target=disk /", true},
 		{"--target=zero_check /", true},
-		{"--target=drive /srv", true},
-		{"--target=abstraction /srv", true},
 		{"--target=partuuid /var/log", true},
 		{"--target=fs_uuid -d /dev/loop0p1", true},
 		{"--target=fs_uuid -d LABEL=cloudimg-rootfs", true},
@@ -120,7 +127,6 @@ func TestInstallRefuses(t *testing.T) {
 		{"--target=x86_64-efi", "package grub-efi-amd64-bin"},
 		{"--target=x86_64-efi --directory=MODULES", "mounts no vfat at /boot/efi"},
 		{"--target=x86_64-efi --directory=MODULES --efi-directory=/boot", `lies on the ext4 at "/boot", a vfat is wanted`},
-		{"--target=x86_64-efi --directory=MODULES --boot-directory=/srv", "lies on lvm"},
 	} {
 		root := t.TempDir()
 		for _, dir := range []string{"boot", "srv"} {

@@ -132,7 +132,7 @@ func (d *disk) encrypted(v *volumes, p *blockdev.VolumePlan) error {
 	}
 	defer clear(passphrase)
 	defer clear(seed)
-	o := p.LUKSOptions()
+	o := p.Encryption()
 	o.Seed = seed
 	open, err := luks.Format(d.devices[p.Bases[0]], o, [][]byte{passphrase})
 	if err != nil {
