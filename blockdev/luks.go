@@ -52,6 +52,8 @@ func decodeLUKS(e entry) ([]Node, error) {
 	}
 	if f.text("type") == "luks1" {
 		n.Version = 1
+	} else if n.Label == "" {
+		n.Label = n.name // by which crypttab finds it
 	}
 	if !n.Secret.Given() {
 		f.fail(e.at.errorf("a key is missing: key_file, key_env or key_fd says where the passphrase is; it never stands here"))

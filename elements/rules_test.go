@@ -249,12 +249,13 @@ func TestElementsOfTheContract(t *testing.T) {
 		}
 		delete(states, name)
 	}
-	for name := range states {
-		t.Errorf("docs/elements.md has %s, which is not in the contract", name)
-	}
 	for _, name := range names {
-		if !slices.Contains(strings.Fields(starred+" "+others), name) {
-			t.Errorf("%s is in the library, but not in the contract's list", name)
+		if !slices.Contains(strings.Fields(starred+" "+others), name) && states[name] != "here" {
+			t.Errorf("%s is in the library, and neither in the contract's list nor in docs/elements.md", name)
 		}
+		delete(states, name)
+	}
+	for name := range states {
+		t.Errorf("docs/elements.md has %s, which is neither in the contract nor in the library", name)
 	}
 }

@@ -138,16 +138,21 @@ func (j *job) finishOnDisk(ctx context.Context) error {
 	return j.placeBootCode(ctx)
 }
 
-// placeBootCode puts GRUB's own sectors onto the disk that carries /.
+// placeBootCode puts GRUB's own sectors onto the disk that carries /, or onto each
+// disk of a mirror that does.
 func (j *job) placeBootCode(ctx context.Context) error {
 	root, err := j.graph.RootDisk()
 	if err != nil {
 		return err
 	}
 	layout := boot.LayoutOf(j.graph)
-	placed, err := boot.Place(ctx, j.disks.Images()[root.Name()], layout, j.tree)
-	if err != nil {
-		return fmt.Errorf("making disk %q boot: %w", root.Name(), err)
+	placed := false
+	for _, d := range append(j.graph.StartDisks(), root) {
+		one, err := boot.Place(ctx, j.disks.Images()[d.Name()], layout, j.tree)
+		if err != nil {
+			return fmt.Errorf("making disk %q boot: %w", d.Name(), err)
+		}
+		placed = placed || one
 	}
 	if !placed && j.bootable() && !layout.StartsByEFI() {
 		j.ui.Warn("no boot code was written: the tree has no GRUB image for this disk")

@@ -30,6 +30,9 @@ func contractEnvironment(j *job) rootfs.Environment {
 		"DIB_ROOT_LABEL": j.graph.RootLabel(), "DIB_ROOT_FSTYPE": j.graph.RootFSType(), "DIB_BOOT_LABEL": j.graph.BootLabel(),
 		"DIB_MOUNTPOINTS": strings.Join(j.graph.MountPoints(), "|"),
 	})
+	if j.graph.HasVolumes() {
+		env["DIB_CRYPTTAB"], env["DIB_MDADM_ARRAYS"] = strings.TrimSpace(j.crypttab), strings.TrimSpace(j.graph.MdadmArrays())
+	}
 	return env
 }
 

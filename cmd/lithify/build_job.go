@@ -37,6 +37,7 @@ type job struct {
 	formats  []convert.Format
 	format   convert.FormatOptions
 	secrets  secrets
+	crypttab string
 
 	work    string
 	memory  workMemory
@@ -143,7 +144,26 @@ func (j *job) configureDisks() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", source, err)
 	}
-	return nil
+	if j.crypttab, err = j.graph.Crypttab(); err != nil {
+		return fmt.Errorf("%s: %w", source, err)
+	}
+	return j.addNeeded()
+}
+
+// addNeeded adds the elements without which a system that boots would not find
+// its volumes. They come last, so that what the user named is resolved as ever.
+func (j *job) addNeeded() error {
+	var missing []string
+	for _, name := range j.graph.NeededElements() {
+		if !hasElement(j.elements, name) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 || !hasElement(j.elements, "bootloader") {
+		return nil
+	}
+	j.o.Elements = append(slices.Clone(j.o.Elements), missing...)
+	return j.resolve()
 }
 
 // blockDevices reads the configuration; source says to people where it stands.

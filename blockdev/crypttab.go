@@ -1,0 +1,119 @@
+package blockdev
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lithify/lithify/blockdev/lvm"
+)
+
+// Crypttab returns /etc/crypttab (crypttab(5)): a line for each encrypted volume,
+// bases first. The passphrase is asked for. Ids are not used: they are derived
+// after the initramfs is made.
+func (g *Graph) Crypttab() (string, error) {
+	var b strings.Builder
+	for _, e := range g.Encrypted() {
+		source := "LABEL=" + e.Label
+		if e.Version == 1 {
+			var err error
+			if source, err = g.stableName(e.base()); err != nil {
+				return "", e.at.errorf("luks1 volume %q: %v; take luks2, whose header has a label", e.name, err)
+			}
+		}
+		options := "luks"
+		if g.carries(e.name, "/", "/usr") {
+			options += ",initramfs"
+		}
+		fmt.Fprintf(&b, "%s %s none %s\n", e.name, source, options)
+	}
+	return b.String(), nil
+}
+
+// stableName is by what a running system finds a device without its id.
+func (g *Graph) stableName(device string) (string, error) {
+	switch n := g.byName[device].(type) {
+	case *Partition:
+		if n.Table.Label == "gpt" {
+			return "PARTLABEL=" + n.name, nil
+		}
+	case *LogicalVolume:
+		return "/dev/mapper/" + lvm.MapperName(n.base(), n.name), nil
+	case *Array:
+		return "/dev/md/" + n.name, nil
+	case *Encrypted:
+		return "/dev/mapper/" + n.name, nil
+	}
+	return "", fmt.Errorf("%q has no name that lasts", device)
+}
+
+// carries says whether what is mounted at one of the places lies on a device.
+func (g *Graph) carries(device string, mountPoints ...string) bool {
+	return slices.ContainsFunc(mountPoints, func(at string) bool {
+		f := g.at(at)
+		return f != nil && g.liesOn(f.base(), device)
+	})
+}
+
+// MdadmArrays returns the lines of mdadm.conf (mdadm.conf(5)) that name the arrays.
+func (g *Graph) MdadmArrays() string {
+	var b strings.Builder
+	for _, a := range nodesOf[*Array](g.nodes) {
+		fmt.Fprintf(&b, "ARRAY /dev/md/%s metadata=%s name=%s\n", a.name, a.Metadata, a.name)
+	}
+	return b.String()
+}
+
+// StartDisks returns the disks that firmware may start the system at / from: its
+// disk, and of a mirror every one.
+func (g *Graph) StartDisks() []*LocalLoop {
+	r := g.at("/boot")
+	if r == nil {
+		r = g.at("/")
+	}
+	if r == nil {
+		return nil
+	}
+	var all []*LocalLoop
+	g.startDisks(r.base(), &all)
+	return all
+}
+
+func (g *Graph) startDisks(device string, all *[]*LocalLoop) {
+	n := g.byName[device]
+	if d, ok := n.(*LocalLoop); ok {
+		if !slices.Contains(*all, d) {
+			*all = append(*all, d)
+		}
+		return
+	}
+	bases := n.Bases()
+	if a, mirror := n.(*Array); !mirror || a.Level != 1 {
+		bases = bases[:1]
+	}
+	for _, b := range bases {
+		g.startDisks(b, all)
+	}
+}
+
+// NeededElements are the elements that bring what a system needs to find its
+// volumes.
+func (g *Graph) NeededElements() []string {
+	var all []string
+	for _, n := range g.config {
+		name := ""
+		switch n.(type) {
+		case *LogicalVolume:
+			name = "lvm"
+		case *Array:
+			name = "mdadm"
+		case *Encrypted:
+			name = "cryptsetup"
+		}
+		if name != "" && !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
