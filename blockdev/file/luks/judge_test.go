@@ -249,7 +249,7 @@ func (m made) judgePayload(version int, passphrase string, payload []byte) {
 		return
 	}
 	header := filepath.Join(m.t.TempDir(), "header")
-	m.must("reencrypt", "--decrypt", "--force-offline-reencrypt", "--resilience", "none", "--header", header, "--key-file", m.write("key", []byte(passphrase)), m.path)
+	m.must("reencrypt", "--decrypt", "--force-offline-reencrypt", "--header", header, "--key-file", m.write("key", []byte(passphrase)), m.path)
 	got := make([]byte, len(payload))
 	if _, err := m.file.ReadAt(got, 0); err != nil || !bytes.Equal(got, payload) {
 		m.t.Errorf("cryptsetup decrypts to something else, %v", err)
