@@ -1,0 +1,3 @@
+package luks
+
+func emptyFast(rounds int) xexKey { return &fastKey{rounds: rounds} }
