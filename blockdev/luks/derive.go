@@ -60,8 +60,10 @@ func (l *limits) pay(d derivation, n int) error {
 		if d.Iterations < 1 || d.Memory < 1 || d.Threads < 1 || d.Threads > 255 {
 			return fmt.Errorf("%s with %d passes, %d KiB, %d threads", d.Kind, d.Iterations, d.Memory, d.Threads)
 		}
-		l.passes -= int64(d.Memory) * min(int64(d.Iterations), 1<<31)
-		if d.Memory > l.memory || d.Iterations > 1<<31-1 || l.passes < 0 {
+		if d.Memory <= l.memory { // else the product may overflow
+			l.passes -= int64(d.Memory) * min(int64(d.Iterations), 1<<32)
+		}
+		if d.Memory > l.memory || l.passes < 0 {
 			return fmt.Errorf("%s with %d passes over %d KiB: %w", d.Kind, d.Iterations, d.Memory, errDear)
 		}
 		return nil

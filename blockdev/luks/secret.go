@@ -44,11 +44,14 @@ func (random) wipe()                   {}
 // seeded derives everything from a seed and the volume's UUID.
 type seeded struct{ root secret }
 
+// Format hides the root: package fmt calls no methods on unexported fields.
+func (seeded) Format(f fmt.State, _ rune) { fmt.Fprint(f, "(hidden)") }
+
 // newSeeded makes the seed as dear to guess as a passphrase: the salts, which
 // everybody can read, come from it too and would otherwise confirm a guess at once.
 func newSeeded(seed []byte, uuid string) seeded {
 	salt := sha256.Sum256([]byte("lithify LUKS volume " + uuid))
-	return seeded{argon2.IDKey(seed, salt[:], 8, 64<<10, 4, 32)}
+	return seeded{argon2.IDKey(seed, salt[:], 4, 64<<10, 4, 32)}
 }
 
 // fill gives the start of the key stream of AES-256-CTR under a key of the label's

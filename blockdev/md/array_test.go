@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lithify/lithify/blockdev/file/md"
+	"github.com/lithify/lithify/blockdev/md"
 )
 
 // array gives n members of size bytes and all that identifies it.

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/lithify/lithify/blockdev/file/md"
+	"github.com/lithify/lithify/blockdev/md"
 )
 
 // random gives an array of a random shape with small members in memory.

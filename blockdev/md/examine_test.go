@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/lithify/lithify/blockdev/blockdevtest"
-	"github.com/lithify/lithify/blockdev/file/md"
+	"github.com/lithify/lithify/blockdev/md"
 )
 
 // files makes empty files of the members' sizes.

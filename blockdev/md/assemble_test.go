@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/lithify/lithify/blockdev/blockdevtest"
-	"github.com/lithify/lithify/blockdev/file/md"
+	"github.com/lithify/lithify/blockdev/md"
 )
 
 // assembled are the arrays that the kernel gets, by their names.
