@@ -13,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lithify/lithify/blockdev/blockdevtest"
 	stock "golang.org/x/crypto/xts"
 )
 
@@ -134,7 +133,7 @@ func (m made) must(args ...string) string {
 }
 
 func TestCryptsetup(t *testing.T) {
-	blockdevtest.Need(t, "cryptsetup")
+	need(t, "cryptsetup")
 	for _, test := range judged {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -258,7 +257,7 @@ func (m made) judgePayload(version int, passphrase string, payload []byte) {
 
 // TestOpensCryptsetups: volumes that cryptsetup made and filled open here.
 func TestOpensCryptsetups(t *testing.T) {
-	blockdevtest.Need(t, "cryptsetup")
+	need(t, "cryptsetup")
 	argon := []string{"--pbkdf-force-iterations", "4", "--pbkdf-memory", "64", "--pbkdf-parallel", "2"}
 	for _, args := range [][]string{
 		append([]string{"--type", "luks2"}, argon...),
@@ -306,7 +305,7 @@ func TestOpensCryptsetups(t *testing.T) {
 
 // TestEncryptedByCryptsetup: content that cryptsetup encrypted.
 func TestEncryptedByCryptsetup(t *testing.T) {
-	blockdevtest.Need(t, "cryptsetup")
+	need(t, "cryptsetup")
 	for _, size := range []int{512, 4096} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
@@ -336,7 +335,7 @@ func TestEncryptedByCryptsetup(t *testing.T) {
 // TestSecondHeader: with the first header broken cryptsetup mends it from the
 // second, and with either broken Open opens.
 func TestSecondHeader(t *testing.T) {
-	blockdevtest.Need(t, "cryptsetup")
+	need(t, "cryptsetup")
 	for _, at := range []int64{0, 100, 5000, 16 << 10, 16<<10 + 5000} {
 		m := onFile(t, 18<<20)
 		payload := m.format(Options{Size: m.size, PBKDF: quick}, []string{"pass"})
@@ -362,7 +361,7 @@ func TestSecondHeader(t *testing.T) {
 
 // TestManySlots: as many slots as there may be, for which the headers grow.
 func TestManySlots(t *testing.T) {
-	blockdevtest.Need(t, "cryptsetup")
+	need(t, "cryptsetup")
 	for version, most := range map[int]int{1: slots1, 2: slots2} {
 		passphrases := make([]string, most)
 		for i := range passphrases {
