@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childTree) != "" {
 		os.Exit(child())
 	}
+	if parts := os.Getenv(guestParts); parts != "" {
+		os.Exit(compareInGuest(parts))
+	}
 	runtime.LockOSThread()
 	if os.Geteuid() == 0 {
 		if err := unshareMounts(); err != nil {

@@ -1,0 +1,256 @@
+package file_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/blockdevtest"
+	"github.com/lithify/lithify/blockdev/file"
+)
+
+// stack is a layout with volumes. In config, @ is the layout's own name: one
+// machine sees many, and no group, array or mapping may be there twice.
+type stack struct{ name, config string }
+
+// lower are what volumes may stand on, and the device that they offer.
+var lower = []struct{ name, config, device string }{
+	{"disk", "- local_loop: {name: '@a'}\n", "@a"},
+	{"gpt", "- local_loop: {name: '@a'}\n- partitioning: {base: '@a', label: gpt, partitions: [{name: '@p', size: 100%}]}\n", "@p"},
+	{"mbr", "- local_loop: {name: '@a'}\n- partitioning: {base: '@a', label: mbr, partitions: [{name: '@s', size: 8MiB}, {name: '@p', size: 100%}]}\n", "@p"},
+	{"raid0", twoDisks + "- md: {name: '@m', level: raid0, chunk: 64KiB, base: ['@a', '@b']}\n", "@m"},
+	{"raid1", twoDisks + "- md: {name: '@m', level: raid1, base: ['@a', '@b']}\n", "@m"},
+	{"raid1 1.0", twoDisks + "- md: {name: '@m', level: raid1, metadata: '1.0', bitmap: none, base: ['@a', '@b']}\n", "@m"},
+	{"raid5", twoDisks + "- local_loop: {name: '@c'}\n- md: {name: '@m', level: raid5, chunk: 64KiB, base: ['@a', '@b', '@c']}\n", "@m"},
+	{"raid10", twoDisks + "- local_loop: {name: '@c'}\n- md: {name: '@m', level: raid10, base: ['@a', '@b', '@c']}\n", "@m"},
+}
+
+const twoDisks = "- local_loop: {name: '@a'}\n- local_loop: {name: '@b'}\n"
+
+// upper are what may stand on a device, BASE.
+var upper = []stack{
+	{"alone", "- mkfs: {base: BASE, type: ext4, label: '@', mount: {mount_point: /}}\n"},
+	{"lvm", "- lvm: {pvs: [{name: '@v', base: BASE}], vgs: [{name: '@g', base: '@v'}], lvs: [" +
+		"{name: '@root', base: '@g', extents: 70%VG, mkfs: {type: ext3, label: '@', mount: {mount_point: /}}}," +
+		"{name: '@-var_x', base: '@g', extents: 100%FREE, mkfs: {type: ext4, label: '@v', mount: {mount_point: /var}}}]}\n"},
+	{"luks", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
+	{"luks, 512", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2, sector_size: 512, key_size: 256, mkfs: {type: ext2, label: '@', mount: {mount_point: /}}}\n"},
+	{"luks1", "- luks: {name: '@c1', base: BASE, key_env: KEY, type: luks1, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
+	{"lvm on luks", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2}\n- lvm: {pvs: [{name: '@v', base: '@c1'}], vgs: [{name: '@g', base: '@v'}]," +
+		" lvs: [{name: '@root', base: '@g', extents: 100%VG, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}]}\n"},
+	{"luks on lvm", "- lvm: {pvs: [{name: '@v', base: BASE}], vgs: [{name: '@g', base: '@v'}], lvs: [{name: '@root', base: '@g', extents: 100%VG," +
+		" luks: {name: '@c1', key_env: KEY, pbkdf: pbkdf2, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}}]}\n"},
+}
+
+// more are those that are no product of a lower and an upper one.
+var more = []stack{
+	{"two volumes, linear", twoDisks + "- lvm: {pvs: [{name: '@v', base: '@a'}, {name: '@w', base: '@b'}], vgs: [{name: '@g', base: ['@v', '@w'], options: '-s 1m'}]," +
+		" lvs: [{name: '@root', base: '@g', extents: 100%VG, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}]}\n"},
+	{"two volumes, striped", twoDisks + "- lvm: {pvs: [{name: '@v', base: '@a'}, {name: '@w', base: '@b'}], vgs: [{name: '@g', base: ['@v', '@w']}]," +
+		" lvs: [{name: '@root', base: '@g', extents: 100%VG, options: '-i 2 -I 16k', mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}]}\n"},
+	{"array of volumes", twoDisks + "- lvm: {pvs: [{name: '@v', base: '@a'}], vgs: [{name: '@g', base: '@v'}], lvs: [{name: '@x', base: '@g', extents: 100%VG}]}\n" +
+		"- lvm: {name: l2, pvs: [{name: '@w', base: '@b'}], vgs: [{name: '@h', base: '@w'}], lvs: [{name: '@y', base: '@h', extents: 100%VG}]}\n" +
+		"- md: {name: '@m', level: raid1, base: ['@x', '@y'], mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
+	{"mirror of encrypted disks", twoDisks + "- luks: {name: '@c1', base: '@a', key_env: KEY, pbkdf: pbkdf2}\n- luks: {name: '@c2', base: '@b', key_env: KEY, pbkdf: pbkdf2}\n" +
+		"- md: {name: '@m', level: raid1, base: ['@c1', '@c2'], mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
+	{"vfat and swap on lvm", "- local_loop: {name: '@a'}\n- lvm: {pvs: [{name: '@v', base: '@a'}], vgs: [{name: '@g', base: '@v'}], lvs: [" +
+		"{name: '@root', base: '@g', extents: 60%VG, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}," +
+		"{name: '@fat', base: '@g', size: 40MiB, mkfs: {type: vfat, label: '@F', mount: {mount_point: /boot}}}," +
+		"{name: '@swap', base: '@g', size: 8MiB, mkfs: {type: swap, label: '@S', mount: {mount_point: none, fstab: {}}}}]}\n"},
+	{"btrfs on luks, mke2fs on lvm", twoDisks + "- luks: {name: '@c1', base: '@b', key_env: KEY, pbkdf: pbkdf2, mkfs: {type: btrfs, label: '@B', mount: {mount_point: /srv}}}\n" +
+		"- lvm: {pvs: [{name: '@v', base: '@a'}], vgs: [{name: '@g', base: '@v'}], lvs: [{name: '@root', base: '@g', extents: 100%VG," +
+		" mkfs: {type: ext4, opts: '-O quota', label: '@', mount: {mount_point: /}}}]}\n"},
+}
+
+// stacks are all layouts, each under a name of its own.
+func stacks() []stack {
+	all := slices.Clone(more)
+	for _, l := range lower {
+		for _, u := range upper {
+			all = append(all, stack{l.name + ", " + u.name, l.config + strings.ReplaceAll(u.config, "BASE", "'"+l.device+"'")})
+		}
+	}
+	for i := range all {
+		all[i].config = strings.ReplaceAll(all[i].config, "@", fmt.Sprintf("n%d", i))
+	}
+	return all
+}
+
+const passphrase = "correct horse"
+
+func secret(string) ([]byte, []byte, error) { return []byte(passphrase), []byte("a seed"), nil }
+
+// TestVolumes: Debian's kernel and programs assemble, open and mount what this
+// back end wrote, and find every file, attribute and time of the tree in it.
+func TestVolumes(t *testing.T) {
+	blockdevtest.NeedRoot(t)
+	blockdevtest.Need(t, "mdadm", "lvm", "cryptsetup", "mke2fs", "mkfs.btrfs", "e2fsck")
+	tree := filepath.Join(t.TempDir(), "tree")
+	for _, dir := range []string{"", "var", "boot", "srv"} {
+		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blockdevtest.NastyTree(t, filepath.Join(tree, "var"))
+	for _, f := range []string{"boot/KERNEL", "srv/data"} {
+		if err := os.WriteFile(filepath.Join(tree, f), []byte(strings.Repeat("content\n", 5000)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reference := filepath.Join(t.TempDir(), "reference.raw")
+	foreign(t, "mke2fs", "-q", "-t", "ext4", "-I", "1024", reference, "400M")
+	mounted := t.TempDir()
+	foreign(t, "mount", "-o", "loop", reference, mounted)
+	foreign(t, "cp", "-aT", tree, mounted)
+	foreign(t, "umount", mounted)
+	kernel := blockdevtest.Kernel(t)
+	var batch []stack
+	disks := 1
+	for _, s := range stacks() {
+		more := strings.Count(s.config, "local_loop")
+		if disks+more > mostDisks {
+			inGuest(t, kernel, tree, reference, batch)
+			batch, disks = nil, 1
+		}
+		batch, disks = append(batch, s), disks+more
+	}
+	inGuest(t, kernel, tree, reference, batch)
+}
+
+// mostDisks is what one guest takes.
+const mostDisks = 24
+
+func foreign(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %q: %v: %s", name, args, err, out)
+	}
+}
+
+// inGuest makes the layouts and has one guest read them all.
+func inGuest(t *testing.T, kernel *blockdevtest.DebianKernel, tree, reference string, batch []stack) {
+	t.Helper()
+	disks := []string{reference}
+	script := guestBegin
+	for _, s := range batch {
+		g, p, err := blockdevtest.Plan(context.Background(), s.config, s.name, tree)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", s.name, err, s.config)
+		}
+		b := file.New(file.Options{WorkDir: t.TempDir(), Secrets: secret})
+		at := time.Now()
+		d, err := b.Create(context.Background(), g, p, blockdev.Tree{Dir: tree})
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", s.name, err, s.config)
+		}
+		t.Cleanup(func() { d.Close() })
+		t.Logf("%s: %v", s.name, time.Since(at).Round(time.Millisecond))
+		devices := map[string]string{}
+		for _, disk := range p.Disks {
+			device := "/dev/vd" + string(rune('a'+len(disks)))
+			disks = append(disks, d.Images()[disk.Node])
+			devices[disk.Node] = device
+			for _, part := range disk.Partitions {
+				devices[part.Node] = device + fmt.Sprint(part.Number)
+			}
+		}
+		script += guestScript(s.name, p, devices)
+	}
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(passphrase), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ran := kernel.Run(t, blockdevtest.Guest{
+		Script: script, Disks: disks, Memory: 1024,
+		Modules: []string{"virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "btrfs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "dm_mod", "dm_crypt", "raid0", "raid1", "raid10", "raid456", "xts", "aesni_intel"},
+		Tools:   []string{"mdadm", "lvm", "cryptsetup", "blkid"},
+		Files:   map[string]string{"/compare": "/proc/self/exe", "/key": key},
+	})
+	if ran.Status != 0 || strings.Count(ran.Output, "\nequal ") != len(batch) {
+		t.Errorf("status %d:\n%s", ran.Status, ran.Output)
+	}
+}
+
+const guestBegin = `
+export DM_DISABLE_UDEV=1 LITHIFY_TEST_MOUNTS=1
+mkdir -p /ref /mnt /etc/lvm /run/lvm /run/lock /run/cryptsetup
+mount -t ext4 -o ro /dev/vda /ref
+printf 'activation { udev_sync = 0\n udev_rules = 0 }\ndevices { use_devicesfile = 0 }\n' > /etc/lvm/lvm.conf
+`
+
+// guestScript assembles one layout as its owner would, and compares.
+func guestScript(name string, p *blockdev.Plan, devices map[string]string) string {
+	var b strings.Builder
+	var undo []string
+	for _, v := range p.Volumes {
+		var bases []string
+		for _, base := range v.Bases {
+			bases = append(bases, devices[base])
+		}
+		switch {
+		case v.Group != nil:
+			fmt.Fprintf(&b, "lvm vgchange -q -ay %s >/dev/null\nlvm vgck %s\nlvm vgmknodes %s\n", v.Node, v.Node, v.Node)
+			undo = append(undo, "lvm vgchange -q -an "+v.Node+" >/dev/null")
+			for _, l := range v.Group.Logical {
+				devices[l.Node] = "/dev/mapper/" + strings.ReplaceAll(v.Node, "-", "--") + "-" + strings.ReplaceAll(l.Node, "-", "--")
+			}
+		case v.Array != nil:
+			device := "/dev/md" + strings.TrimLeft(v.Node, "abcdefghijklmnopqrstuvwxyz")
+			device = strings.TrimRight(device, "m")
+			devices[v.Node] = device
+			fmt.Fprintf(&b, "mdadm -q --assemble --run %s %s\n", device, strings.Join(bases, " "))
+			if v.Array.Level != 0 && !v.Array.Resync {
+				fmt.Fprintf(&b, "echo check > /sys/block/%[1]s/md/sync_action\nwhile [ $(cat /sys/block/%[1]s/md/sync_action) != idle ]; do sleep 0.2; done\n"+
+					"[ $(cat /sys/block/%[1]s/md/mismatch_cnt) = 0 ] || { echo mismatches; cat /sys/block/%[1]s/md/mismatch_cnt; false; }\n[ $(cat /sys/block/%[1]s/md/degraded) = 0 ]\n", filepath.Base(device))
+			}
+			undo = append(undo, "mdadm -q --stop "+device)
+		case v.LUKS != nil:
+			devices[v.Node] = "/dev/mapper/" + v.Node
+			fmt.Fprintf(&b, "cryptsetup open --key-file /key %s %s\n", bases[0], v.Node)
+			undo = append(undo, "cryptsetup close "+v.Node)
+		}
+	}
+	parts := []string{}
+	blkid, _ := exec.LookPath("blkid") // busybox has another
+	for _, f := range p.FileSystems {
+		if f.FSType == "swap" {
+			fmt.Fprintf(&b, "%s -t LABEL=%s %s >/dev/null\n", blkid, f.Label, devices[f.Base])
+			continue
+		}
+		parts = append(parts, f.MountPoint)
+		fmt.Fprintf(&b, "mount -t %s -o ro %s /mnt%s\n", f.FSType, devices[f.Base], strings.TrimSuffix(f.MountPoint, "/"))
+		undo = append(undo, "umount /mnt"+strings.TrimSuffix(f.MountPoint, "/"))
+	}
+	fmt.Fprintf(&b, "%s=%s /compare\n", guestParts, strings.Join(parts, ":"))
+	for _, u := range slices.Backward(undo) {
+		fmt.Fprintln(&b, u)
+	}
+	return fmt.Sprintf("echo begin '%s'\n%secho equal '%s'\n", name, b.String(), name)
+}
+
+// guestParts tells this program that it runs in the guest, with the mount points.
+const guestParts = "LITHIFY_TEST_PARTS"
+
+// compareInGuest compares what is mounted with the reference.
+func compareInGuest(parts string) int {
+	o := blockdevtest.CompareOptions{Ignore: []string{"/lost+found", "/var/lost+found", "/srv/lost+found"}, Parts: strings.Split(parts, ":"),
+		IgnoreXattrs: []string{"user.long"}} // the kernel's ext4 has no room for it in the reference
+	found, err := blockdevtest.CompareTrees("/ref", "/mnt", o)
+	for _, d := range found {
+		fmt.Println(d)
+	}
+	if err != nil {
+		fmt.Println(err)
+	}
+	if err != nil || len(found) > 0 {
+		return 1
+	}
+	return 0
+}
