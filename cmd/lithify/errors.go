@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/compare"
 	"github.com/lithify/lithify/blockdev/file"
 	"github.com/lithify/lithify/convert"
 	"github.com/lithify/lithify/elements"
@@ -75,6 +76,7 @@ func exitCode(err error) int {
 		noSpaces *runner.NoUserNamespaceError
 		full     *blockdev.NoSpaceError
 		tooSmall *blockdev.SizeError
+		reader   *compare.ToolError
 	)
 	switch {
 	case err == nil:
@@ -87,12 +89,14 @@ func exitCode(err error) int {
 		return 128 + int(killed.Signal)
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &tools), errors.As(err, &tool), errors.As(err, &foreign):
+	case errors.As(err, &tools), errors.As(err, &tool), errors.As(err, &foreign), errors.As(err, &reader):
 		return exitTool
 	case errors.As(err, &noIDs), errors.As(err, &noSpaces):
 		return exitUserIDs
 	case isUsersMistake(err):
 		return exitUsage
+	case errors.As(err, new(troubleError)) && !errors.Is(err, syscall.ENOSPC):
+		return exitTrouble
 	case errors.As(err, &full) && full.Explicit, errors.As(err, &tooSmall):
 		return exitTooSmall
 	case errors.As(err, &hook):

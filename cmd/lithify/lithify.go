@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -31,6 +32,9 @@ func lithifyMain(ctx context.Context, args, env []string, _ io.Reader, stdout, s
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
+		if errors.Is(err, errDifferent) {
+			return exitDifferent
+		}
 		if strings.HasPrefix(err.Error(), "unknown ") { // cobra has no type for these
 			err = usagef("%w; lithify --help lists what there is", err)
 		}
@@ -53,7 +57,7 @@ func newLithifyCommand(env []string, stdout io.Writer) *cobra.Command {
 	create.ValidArgsFunction = completeElements(environmentMap(env)["ELEMENTS_PATH"])
 	create.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), helpText()) })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(create, newPlanCommand(env, stdout), newElementsCommand(env, stdout), newCacheCommand(env, stdout), newCompletionCommand(root, stdout), &cobra.Command{
+	root.AddCommand(create, newPlanCommand(env, stdout), newElementsCommand(env, stdout), newCacheCommand(env, stdout), newCompareCommand(stdout), newCompletionCommand(root, stdout), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
