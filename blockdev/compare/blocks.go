@@ -19,7 +19,7 @@ func touches(spans []span, from, to int64) bool {
 
 // extBlocks says what the blocks that differ belong to: one by one where nothing
 // else tells the two apart, else how much is whose.
-func (p *pair) extBlocks(f *extread.FS) error {
+func (p *pair) extBlocks(f, g *extread.FS) error {
 	owned, err := f.Owners(p.ctx, p.spans)
 	if err != nil {
 		return err
@@ -40,12 +40,11 @@ func (p *pair) extBlocks(f *extread.FS) error {
 	if err := namesOf(newExtTree(f), wanted); err != nil {
 		return err
 	}
+	inodes := func(ino uint32) bool { return f.RawInode(ino) != g.RawInode(ino) }
 	for _, o := range owned {
 		first := p.firstByte(o.First, o.Bytes)
-		d := Difference{Item: ownedText(o, wanted, p), First: &first,
-			Changes: []Change{{What: fmt.Sprintf("differs at byte %d (block %d)", first, first/f.BlockSize)}}}
-		d.Detail = excerpts(p.a, p.b, first)
-		p.s.add(d)
+		p.s.add(Difference{Item: fmt.Sprintf("block %d, %s", first/f.BlockSize, ownedText(o, wanted, inodes)), First: &first,
+			Changes: []Change{{What: theContent}}, Detail: excerpts(p.a, p.b, first)})
 	}
 	return nil
 }
@@ -62,8 +61,8 @@ func (p *pair) firstByte(at, within int64) int64 {
 	return at
 }
 
-// ownedText names what owns blocks.
-func ownedText(o extread.Owned, names map[uint32]string, p *pair) string {
+// ownedText names what owns blocks. differs tells which inodes of a sector do.
+func ownedText(o extread.Owned, names map[uint32]string, differs func(ino uint32) bool) string {
 	path := func(ino uint32) string {
 		if names[ino] == "" {
 			return fmt.Sprintf("inode %d", ino)
@@ -74,7 +73,7 @@ func ownedText(o extread.Owned, names map[uint32]string, p *pair) string {
 	case extread.OwnTable:
 		var inodes []string
 		for _, ino := range o.Inodes {
-			if p.inodeDiffers(o, ino) {
+			if differs(ino) {
 				inodes = append(inodes, path(ino))
 			}
 		}
@@ -96,16 +95,6 @@ func ownedText(o extread.Owned, names map[uint32]string, p *pair) string {
 		}
 	}
 	return o.Kind
-}
-
-// inodeDiffers: a sector holds several inodes.
-func (p *pair) inodeDiffers(o extread.Owned, ino uint32) bool {
-	f, errA := extread.Open(p.a, p.a.size)
-	g, errB := extread.Open(p.b, p.b.size)
-	if errA != nil || errB != nil {
-		return true
-	}
-	return f.RawInode(ino) != g.RawInode(ino)
 }
 
 // sum adds up what is whose.
@@ -197,7 +186,7 @@ func (p *pair) area(s fat.Stretch) {
 	first := s.From + found.first
 	item := strings.TrimSpace(s.What + " " + s.Path)
 	p.s.add(Difference{Item: item, First: &first, Bytes: found.bytes, Detail: excerpts(p.a, p.b, first),
-		Changes: []Change{{What: fmt.Sprintf("differs at byte %d (%s)", first, plural(found.bytes, "byte"))}}})
+		Changes: []Change{{What: theContent}}})
 }
 
 func stretchesBelow(t *fatTree, n *node, all []fat.Stretch) ([]fat.Stretch, error) {

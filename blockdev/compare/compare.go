@@ -104,8 +104,7 @@ func inputs(ctx context.Context, a, b *input, r *Report, o Options) error {
 	if err != nil {
 		return err
 	}
-	wrappers(a, b, r, o, before)
-	return nil
+	return wrappers(ctx, a, b, r, o, before)
 }
 
 // equalFiles compares the files as they lie there. For disks in the raw it finds
@@ -135,6 +134,12 @@ func disksOf(ctx context.Context, a, b *input, whole *difference, r *Report, o O
 			return err
 		}
 	}
+	if !whole.any() {
+		if longer, err := onlyRounded(ctx, a, b); err != nil || longer != "" {
+			r.section("disk", o).note("%s", longer)
+			return err
+		}
+	}
 	if !whole.any() && a.content.size == b.content.size {
 		return nil
 	}
@@ -146,31 +151,59 @@ func disksOf(ctx context.Context, a, b *input, whole *difference, r *Report, o O
 	return nil
 }
 
+// onlyRounded says by how much one of two formats rounds up: vhd counts in whole
+// cylinders. It is "" where more than zeros follows, or the formats are the same.
+func onlyRounded(ctx context.Context, a, b *input) (string, error) {
+	short, long, name := a.content, b.content, "B"
+	if a.content.size > b.content.size {
+		short, long, name = b.content, a.content, "A"
+	}
+	more := long.size - short.size
+	if more == 0 || more > 64<<20 || fmt.Sprint(a.layers) == fmt.Sprint(b.layers) {
+		return "", nil
+	}
+	found, err := differ(ctx, long.part(short.size, more), zeroContent(more), more, nil)
+	if err != nil || found.any() {
+		return "", err
+	}
+	return fmt.Sprintf("%s is longer by %d bytes, which are zero", name, more), nil
+}
+
+// zeroContent is so many bytes of zeros.
+type zeroContent int64
+
+func (z zeroContent) ReadAt(p []byte, _ int64) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func (z zeroContent) NextData(int64) (from, to int64, err error) { return int64(z), int64(z), nil }
+
 // wrappers tells of containers around equal contents.
-func wrappers(a, b *input, r *Report, o Options, before int) {
+func wrappers(ctx context.Context, a, b *input, r *Report, o Options, before int) error {
 	same := r.Equal
 	for _, s := range r.Sections[before:] {
 		same = same && s.found() == 0
 	}
 	if !same || a.dir != "" || b.dir != "" {
-		return
+		return nil
 	}
 	if fmt.Sprint(a.layers, a.tar != nil) != fmt.Sprint(b.layers, b.tar != nil) {
 		r.Summary = fmt.Sprintf("equal content: A is %s, B is %s", a.what(), b.what())
-		return
+		return nil
 	}
 	if len(a.layers) == 0 && a.tar == nil || o.IgnoreTimes {
-		return
+		return nil
 	}
 	s := r.section("file", o)
 	s.change("", "size", bytesText(a.file.size), bytesText(b.file.size))
-	d := Difference{Changes: []Change{{What: "the contents are equal, the files are not"}}}
-	if found, err := differ(context.Background(), a.file, b.file, min(a.file.size, b.file.size), nil); err == nil && found.any() {
-		d.First, d.Bytes = &found.first, found.bytes
-		d.Changes[0].What += fmt.Sprintf(": they differ at byte %d (%s)", found.first, plural(found.bytes, "byte"))
-		d.Detail = excerpts(a.file, b.file, found.first)
+	s.note("the files differ, what is in them is equal")
+	found, err := differ(ctx, a.file, b.file, min(a.file.size, b.file.size), nil)
+	if err == nil && found.any() {
+		s.add(Difference{Item: "file", First: &found.first, Bytes: found.bytes,
+			Changes: []Change{{What: theContent}}, Detail: excerpts(a.file, b.file, found.first)})
 	}
-	s.add(d)
+	return err
 }
 
 // firstDifference is differ that ends where it finds something.

@@ -62,7 +62,7 @@ func compareContents(ctx context.Context, a, b side, d *Difference, o Options) e
 		first = min(a.size, b.size)
 		d.Detail = append(d.Detail, fmt.Sprintf("the first %d bytes are equal, the rest is in one alone", first))
 	} else {
-		d.Changes = append(d.Changes, Change{What: fmt.Sprintf("content differs at byte %d (%s)", first, plural(found.bytes, "byte"))})
+		d.Changes = append(d.Changes, Change{What: theContent})
 	}
 	d.First, d.Bytes = &first, found.bytes
 	inside, err := lookInside(ctx, a, b, o)

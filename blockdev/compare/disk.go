@@ -205,8 +205,7 @@ func (d *disks) bytes(s *Section, item string, a, b region) {
 		s.note("%s: %v", item, err)
 	case found.any():
 		s.add(Difference{Item: item, First: &found.first, Bytes: found.bytes,
-			Changes: []Change{{What: fmt.Sprintf("content differs at byte %d (%s)", found.first, plural(found.bytes, "byte"))}},
-			Detail:  excerpts(a, b, found.first)})
+			Changes: []Change{{What: theContent}}, Detail: excerpts(a, b, found.first)})
 	case a.size != b.size:
 		s.note("the first %d bytes are equal", min(a.size, b.size))
 	}

@@ -145,7 +145,7 @@ func (p *pair) ext() error {
 	if p.o.IgnoreTimes {
 		return nil
 	}
-	return p.extBlocks(fa)
+	return p.extBlocks(fa, fb)
 }
 
 func extFacts(f *extread.FS) []fact {

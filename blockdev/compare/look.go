@@ -195,7 +195,7 @@ func comparePart(ctx context.Context, a, b part, o Options) ([]string, error) {
 		if len(d.Changes) == 0 {
 			return nil, nil
 		}
-		return append([]string{"uncompressed: " + changesText(d.Changes)}, d.Detail...), nil
+		return append([]string{"uncompressed: " + d.text()}, d.Detail...), nil
 	}
 	s := &Section{max: insideMax}
 	if err := compareTrees(ctx, a.tree, b.tree, s, o, nil); err != nil {
@@ -204,7 +204,7 @@ func comparePart(ctx context.Context, a, b part, o Options) ([]string, error) {
 	s.finish()
 	var lines []string
 	for _, d := range s.Differences {
-		lines = append(lines, shown(d.Item)+": "+changesText(d.Changes))
+		lines = append(lines, shown(d.Item)+": "+d.text())
 		for _, l := range d.Detail {
 			lines = append(lines, "    "+l)
 		}
@@ -213,12 +213,4 @@ func comparePart(ctx context.Context, a, b part, o Options) ([]string, error) {
 		lines = append(lines, fmt.Sprintf("and %d more", s.More))
 	}
 	return lines, nil
-}
-
-func changesText(all []Change) string {
-	var texts []string
-	for _, c := range all {
-		texts = append(texts, c.String())
-	}
-	return strings.Join(texts, "; ")
 }

@@ -54,6 +54,22 @@ type Change struct {
 	B    string `json:"b"`
 }
 
+// text is all changes on a line.
+func (d *Difference) text() string {
+	var all []string
+	for _, c := range d.Changes {
+		switch {
+		case c.What != theContent || d.First == nil:
+			all = append(all, c.String())
+		case d.Bytes > 0:
+			all = append(all, fmt.Sprintf("content differs at byte %d (%s)", *d.First, plural(d.Bytes, "byte")))
+		default:
+			all = append(all, fmt.Sprintf("content differs at byte %d", *d.First))
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
 func (c Change) String() string {
 	switch {
 	case c.What == onlyIn && c.B == "":
@@ -66,7 +82,10 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s %s ≠ %s", c.What, orNone(c.A), orNone(c.B))
 }
 
-const onlyIn = "only in"
+const (
+	onlyIn     = "only in"
+	theContent = "content"
+)
 
 func orNone(s string) string {
 	if s == "" {
@@ -189,15 +208,11 @@ func (r *Report) Text(w io.Writer) error {
 func (s *Section) text(b *strings.Builder) {
 	fmt.Fprintf(b, "%s:\n", s.Name)
 	for _, d := range s.Differences {
-		var changes []string
-		for _, c := range d.Changes {
-			changes = append(changes, c.String())
-		}
 		item := d.Item
 		if item != "" {
 			item += ": "
 		}
-		fmt.Fprintf(b, "  %s%s\n", item, strings.Join(changes, "; "))
+		fmt.Fprintf(b, "  %s%s\n", item, d.text())
 		for _, line := range d.Detail {
 			fmt.Fprintf(b, "      %s\n", line)
 		}
