@@ -157,6 +157,7 @@ func (w *walk) pair(a, b *node) error {
 		}
 	}
 	w.places(a, b)
+	slices.SortStableFunc(d.Changes, func(a, b Change) int { return cmp.Compare(rank(a), rank(b)) })
 	if len(d.Changes) > 0 {
 		w.s.add(d)
 	}
@@ -164,6 +165,14 @@ func (w *walk) pair(a, b *node) error {
 		return w.folder(a, b)
 	}
 	return nil
+}
+
+// rank puts times last.
+func rank(c Change) int {
+	if slices.Contains(minorChanges, c.What) {
+		return 1
+	}
+	return 0
 }
 
 // places counts what lies elsewhere.

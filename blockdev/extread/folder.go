@@ -65,8 +65,9 @@ func (f *FS) readInlineDir(where string, n *Inode) ([]Entry, error) {
 // that is in an inode.
 func (f *FS) entries(all []Entry, where string, block int64, b []byte) ([]Entry, error) {
 	for at := 0; at < len(b); {
+		begin := at
 		bad := func(what string, found any) error {
-			return wrong(where, "the entry at byte %d of block %d has %s %v", at, block, what, found)
+			return wrong(where, "the entry at byte %d of block %d has %s %v", begin, block, what, found)
 		}
 		if len(b)-at < 8 {
 			return nil, bad("no room:", len(b)-at)
