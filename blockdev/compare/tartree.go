@@ -178,7 +178,7 @@ func (memberContent) holeless()    {}
 func copySparse(f *os.File, at int64, from io.Reader) (n int64, err error) {
 	b := make([]byte, 256<<10)
 	for {
-		k, rerr := io.ReadFull(from, b)
+		k, rerr := readFull(from, b)
 		for i := 0; i < k; i += 4096 {
 			p := b[i:min(k, i+4096)]
 			if allZero(p) {
@@ -190,12 +190,23 @@ func copySparse(f *os.File, at int64, from io.Reader) (n int64, err error) {
 		}
 		n += int64(k)
 		switch {
-		case errors.Is(rerr, io.EOF), errors.Is(rerr, io.ErrUnexpectedEOF):
+		case rerr == io.EOF:
 			return n, nil
 		case rerr != nil:
 			return n, rerr
 		}
 	}
+}
+
+// readFull is io.ReadFull's that leaves the reader's own error: compressed data
+// that ends too soon is no end.
+func readFull(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var k int
+		k, err = r.Read(b[n:])
+		n += k
+	}
+	return n, err
 }
 
 func allZero(p []byte) bool {

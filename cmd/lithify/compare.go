@@ -46,9 +46,7 @@ func newCompareCommand(stdout io.Writer) *cobra.Command {
 	flags.IntVar(&o.Max, "max", 20, "differences to show of each part; -1: all")
 	flags.BoolVar(&o.IgnoreTimes, "ignore-times", false, "leave out times, and blocks that no file shows")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return usagef("%w; lithify compare --help lists what there is", err)
-	})
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	return cmd
 }
 
