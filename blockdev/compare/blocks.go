@@ -44,7 +44,7 @@ func (p *pair) extBlocks(f, g *extread.FS) error {
 	for _, o := range owned {
 		first := p.firstByte(o.First, o.Bytes)
 		p.s.add(Difference{Item: fmt.Sprintf("block %d, %s", first/f.BlockSize, ownedText(o, wanted, inodes)), First: &first,
-			Changes: []Change{{What: theContent}}, Detail: excerpts(p.a, p.b, first)})
+			Changes: []Change{{What: theContent}}, Detail: excerpts(p.a, p.b, first, 0)})
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ func (p *pair) fatBlocks(v *fat.Image) error {
 	if total > covered {
 		p.s.note("sectors of free clusters that differ: %d", (total-covered)/512)
 		if p.s.found() == 0 {
-			p.disks.bytes(p.s, "free clusters", p.a, p.b)
+			p.disks.bytes(p.s, "free clusters", p.a, p.b, 0)
 		}
 	}
 	return nil
@@ -185,7 +185,7 @@ func (p *pair) area(s fat.Stretch) {
 	}
 	first := s.From + found.first
 	item := strings.TrimSpace(s.What + " " + s.Path)
-	p.s.add(Difference{Item: item, First: &first, Bytes: found.bytes, Detail: excerpts(p.a, p.b, first),
+	p.s.add(Difference{Item: item, First: &first, Bytes: found.bytes, Detail: excerpts(p.a, p.b, first, 0),
 		Changes: []Change{{What: theContent}}})
 }
 

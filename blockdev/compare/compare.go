@@ -201,7 +201,7 @@ func wrappers(ctx context.Context, a, b *input, r *Report, o Options, before int
 	found, err := differ(ctx, a.file, b.file, min(a.file.size, b.file.size), nil)
 	if err == nil && found.any() {
 		s.add(Difference{Item: "file", First: &found.first, Bytes: found.bytes,
-			Changes: []Change{{What: theContent}}, Detail: excerpts(a.file, b.file, found.first)})
+			Changes: []Change{{What: theContent}}, Detail: excerpts(a.file, b.file, found.first, 0)})
 	}
 	return err
 }

@@ -70,7 +70,7 @@ func compareContents(ctx context.Context, a, b side, d *Difference, o Options) e
 		return err
 	}
 	if len(inside) == 0 {
-		inside = excerpts(a, b, first)
+		inside = excerpts(a, b, first, 0)
 	}
 	d.Detail = append(d.Detail, inside...)
 	return nil

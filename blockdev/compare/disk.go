@@ -34,7 +34,7 @@ func (d *disks) compare() error {
 	}
 	if d.ta.label != d.tb.label {
 		s.change("", "kind", orNone(d.ta.label), orNone(d.tb.label))
-		d.bytes(s, "", d.a, d.b)
+		d.bytes(s, "", d.a, d.b, 0)
 		return nil
 	}
 	d.table(s)
@@ -161,7 +161,8 @@ func (d *disks) areas(s *Section) {
 			continue
 		}
 		if len(d.diff.within(a.from, a.to-a.from)) > 0 {
-			d.bytes(s, fmt.Sprintf("%s (bytes %d to %d)", a.name, a.from, a.to-1), d.a.part(a.from, a.to-a.from), d.b.part(a.from, a.to-a.from))
+			item := fmt.Sprintf("%s (bytes %d to %d)", a.name, a.from, a.to-1)
+			d.bytes(s, item, d.a.part(a.from, a.to-a.from), d.b.part(a.from, a.to-a.from), a.from)
 		}
 	}
 }
@@ -197,15 +198,16 @@ func (d *disks) outside() []area {
 }
 
 // bytes tells of two stretches what can be told of any: where they differ first,
-// and by how much.
-func (d *disks) bytes(s *Section, item string, a, b region) {
+// and by how much. base is added to places.
+func (d *disks) bytes(s *Section, item string, a, b region, base int64) {
 	found, err := differ(d.ctx, a, b, min(a.size, b.size), nil)
 	switch {
 	case err != nil:
 		s.note("%s: %v", item, err)
 	case found.any():
-		s.add(Difference{Item: item, First: &found.first, Bytes: found.bytes,
-			Changes: []Change{{What: theContent}}, Detail: excerpts(a, b, found.first)})
+		first := base + found.first
+		s.add(Difference{Item: item, First: &first, Bytes: found.bytes,
+			Changes: []Change{{What: theContent}}, Detail: excerpts(a, b, found.first, base)})
 	case a.size != b.size:
 		s.note("the first %d bytes are equal", min(a.size, b.size))
 	}

@@ -56,11 +56,11 @@ func TestTables(t *testing.T) {
 		{"boot flag", mbrScript, sfdisk("--activate", "5"), []string{"partition 1: boot flag 80 ≠ 00", "partition 5: boot flag 00 ≠ 80"}},
 		{"logical deleted", mbrScript, sfdisk("--delete", "6"), []string{"partition 6: only in A: bytes 13631488 to 14680063", "note: partitions lie"}},
 		{"boot code", mbrScript, flipAt(99), []string{"boot code (bytes 0 to 439): content differs at byte 99 (1 byte)"}},
-		{"GPT header", gptScript, flipAt(512 + 300), []string{"GPT header (bytes 512 to 1023): content differs at byte 300 (1 byte)"}},
-		{"second header", gptScript, flipAt(32*mib - 512 + 400), []string{"second GPT header (bytes 33553920 to 33554431): content differs at byte 400 (1 byte)"}},
-		{"second entries", gptScript, flipAt(32*mib - 512*33 + 5), []string{"second GPT entries (bytes 33537536 to 33553919): content differs at byte 5 (1 byte)"}},
-		{"gap", gptScript, flipAt(1 * mib / 2), []string{"gap (bytes 17408 to 1048575): content differs at byte 506880 (1 byte)"}},
-		{"after the last", mbrScript, flipAt(30 * mib), []string{"gap (bytes 14680064 to 33554431): content differs at byte 16777216 (1 byte)"}},
+		{"GPT header", gptScript, flipAt(512 + 300), []string{"GPT header (bytes 512 to 1023): content differs at byte 812 (1 byte)"}},
+		{"second header", gptScript, flipAt(32*mib - 512 + 400), []string{"second GPT header (bytes 33553920 to 33554431): content differs at byte 33554320 (1 byte)"}},
+		{"second entries", gptScript, flipAt(32*mib - 512*33 + 5), []string{"second GPT entries (bytes 33537536 to 33553919): content differs at byte 33537541 (1 byte)"}},
+		{"gap", gptScript, flipAt(1 * mib / 2), []string{"gap (bytes 17408 to 1048575): content differs at byte 524288 (1 byte)"}},
+		{"after the last", mbrScript, flipAt(30 * mib), []string{"gap (bytes 14680064 to 33554431): content differs at byte 31457280 (1 byte)"}},
 		{"in a partition", mbrScript, flipAt(11*mib + 77), []string{"content differs at byte 77 (1 byte)"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

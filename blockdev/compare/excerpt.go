@@ -16,8 +16,8 @@ const (
 )
 
 // excerpts shows both contents around a byte where they differ: as text when both
-// are, with the line's number where at is not too far in; else as numbers.
-func excerpts(a, b io.ReaderAt, at int64) []string {
+// are, from the line's beginning where that is near; else as numbers, whose places are counted from base.
+func excerpts(a, b io.ReaderAt, at, base int64) []string {
 	from := max(0, at-excerptBefore)
 	pa, pb := readSome(a, from, excerptLength), readSome(b, from, excerptLength)
 	if isText(pa) && isText(pb) {
@@ -26,8 +26,8 @@ func excerpts(a, b io.ReaderAt, at int64) []string {
 	}
 	from = max(0, at-hexBefore)
 	return []string{
-		fmt.Sprintf("A: %d: % x", from, readSome(a, from, hexLength)),
-		fmt.Sprintf("B: %d: % x", from, readSome(b, from, hexLength)),
+		fmt.Sprintf("A: %d: % x", base+from, readSome(a, from, hexLength)),
+		fmt.Sprintf("B: %d: % x", base+from, readSome(b, from, hexLength)),
 	}
 }
 

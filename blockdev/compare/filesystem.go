@@ -58,7 +58,7 @@ func (d *disks) fileSystem(item string, a, b region, spans []span) error {
 	if ka != kb && !(isExt(ka) && isExt(kb)) {
 		s := d.r.section(item, d.o)
 		s.change("", "holds", orUnknown(ka), orUnknown(kb))
-		d.bytes(s, "", a, b)
+		d.bytes(s, "", a, b, 0)
 		return nil
 	}
 	s := d.r.section(item+" ("+orUnknown(ka)+")", d.o)
@@ -78,13 +78,13 @@ func (d *disks) fileSystem(item string, a, b region, spans []span) error {
 		if ka == "swap" {
 			compareFacts(s, "", swapFacts(a), swapFacts(b), d.o)
 		}
-		d.bytes(s, "", a, b)
+		d.bytes(s, "", a, b, 0)
 	}
 	if err == nil || d.ctx.Err() != nil {
 		return d.ctx.Err()
 	}
 	s.note("its files cannot be compared: %v", err)
-	d.bytes(s, "", a, b)
+	d.bytes(s, "", a, b, 0)
 	return nil
 }
 
@@ -234,7 +234,7 @@ func (p *pair) mounted(kind string) error {
 	}
 	if p.s.found() == 0 && !p.o.IgnoreTimes {
 		p.s.note("its files are equal")
-		p.disks.bytes(p.s, "", p.a, p.b)
+		p.disks.bytes(p.s, "", p.a, p.b, 0)
 	}
 	return nil
 }

@@ -231,7 +231,8 @@ func (f *FS) Open(n *Inode) (*File, error) {
 	return c, nil
 }
 
-// openInline takes what lies in the inode: sixty bytes, and an attribute.
+// openInline takes what lies in the inode: sixty bytes, and an attribute. A size
+// beyond that is one of zeros: mke2fs leaves files so that are but a hole.
 func (f *FS) openInline(n *Inode, c *File) error {
 	all, err := f.attrs(n)
 	if err != nil {
@@ -242,9 +243,6 @@ func (f *FS) openInline(n *Inode, c *File) error {
 		if a.Name == inlineName {
 			c.inline = append(c.inline, a.Value...)
 		}
-	}
-	if n.Size > int64(len(c.inline)) {
-		return wrong(nameOf(n.Number), "its size is %d, and it has %d bytes in the inode", n.Size, len(c.inline))
 	}
 	return nil
 }
@@ -259,7 +257,7 @@ func (c *File) ReadAt(p []byte, off int64) (int, error) {
 	}
 	n := int(min(int64(len(p)), c.size-off))
 	if c.inline != nil {
-		copy(p[:n], c.inline[off:])
+		clear(p[copy(p[:n], c.inline[min(off, int64(len(c.inline))):]):n])
 	} else if err := c.read(p[:n], off); err != nil {
 		return 0, err
 	}
@@ -295,7 +293,11 @@ func (c *File) firstRun(logical int64) int {
 // is a hole, as for lseek(2).
 func (c *File) NextData(off int64) (from, to int64, err error) {
 	if c.inline != nil {
-		return min(off, c.size), c.size, nil
+		end := min(c.size, int64(len(c.inline)))
+		if off >= end {
+			return c.size, c.size, nil
+		}
+		return off, end, nil
 	}
 	bs := c.f.BlockSize
 	for i := c.firstRun(off / bs); i < len(c.runs); i++ {
