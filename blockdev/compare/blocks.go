@@ -179,7 +179,7 @@ func (p *pair) fatBlocks(v *fat.Image) error {
 }
 
 func (p *pair) area(s fat.Stretch) {
-	found, err := differ(p.ctx, p.a.part(s.From, s.To-s.From), p.b.part(s.From, s.To-s.From), s.To-s.From, nil)
+	found, err := differ(p.ctx, p.a.part(s.From, s.To-s.From), p.b.part(s.From, s.To-s.From), s.To-s.From)
 	if err != nil || !found.any() {
 		return
 	}

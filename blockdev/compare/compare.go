@@ -19,9 +19,6 @@ type Options struct {
 	TempDir string
 	// Mount reads xfs, btrfs and squashfs; nil: their files are not compared.
 	Mount Mounter
-	// Progress is told how many bytes of how many are compared; it may be called
-	// from several goroutines, one at a time.
-	Progress func(done, total int64)
 
 	level int // of contents in contents
 }
@@ -112,16 +109,9 @@ func inputs(ctx context.Context, a, b *input, r *Report, o Options) error {
 func equalFiles(ctx context.Context, a, b *input, o Options) (*difference, error) {
 	raw := a.wrapping() == "" && b.wrapping() == "" && !isTar(a.content) && !isTar(b.content)
 	if raw {
-		return differ(ctx, a.content, b.content, a.content.size, o.progress(a.content.size))
+		return differ(ctx, a.content, b.content, a.content.size)
 	}
 	return firstDifference(ctx, a.content, b.content, a.content.size)
-}
-
-func (o Options) progress(total int64) func(int64) {
-	if o.Progress == nil {
-		return nil
-	}
-	return func(done int64) { o.Progress(done, total) }
 }
 
 // disksOf compares the disks that files hold. whole is their difference where that
@@ -130,7 +120,7 @@ func disksOf(ctx context.Context, a, b *input, whole *difference, r *Report, o O
 	size := min(a.content.size, b.content.size)
 	if whole == nil || len(a.layers) > 0 || len(b.layers) > 0 {
 		var err error
-		if whole, err = differ(ctx, a.content, b.content, size, o.progress(size)); err != nil {
+		if whole, err = differ(ctx, a.content, b.content, size); err != nil {
 			return err
 		}
 	}
@@ -162,7 +152,7 @@ func onlyRounded(ctx context.Context, a, b *input) (string, error) {
 	if more == 0 || more > 64<<20 || fmt.Sprint(a.layers) == fmt.Sprint(b.layers) {
 		return "", nil
 	}
-	found, err := differ(ctx, long.part(short.size, more), zeroContent(more), more, nil)
+	found, err := differ(ctx, long.part(short.size, more), zeroContent(more), more)
 	if err != nil || found.any() {
 		return "", err
 	}
@@ -198,7 +188,7 @@ func wrappers(ctx context.Context, a, b *input, r *Report, o Options, before int
 	s := r.section("file", o)
 	s.change("", "size", bytesText(a.file.size), bytesText(b.file.size))
 	s.note("the files differ, what is in them is equal")
-	found, err := differ(ctx, a.file, b.file, min(a.file.size, b.file.size), nil)
+	found, err := differ(ctx, a.file, b.file, min(a.file.size, b.file.size))
 	if err == nil && found.any() {
 		s.add(Difference{Item: "file", First: &found.first, Bytes: found.bytes,
 			Changes: []Change{{What: theContent}}, Detail: excerpts(a.file, b.file, found.first, 0)})
@@ -210,7 +200,7 @@ func wrappers(ctx context.Context, a, b *input, r *Report, o Options, before int
 func firstDifference(ctx context.Context, a, b region, size int64) (*difference, error) {
 	const step = 64 << 20
 	for at := int64(0); at < size; at += step {
-		d, err := differ(ctx, a.part(at, step), b.part(at, step), min(step, size-at), nil)
+		d, err := differ(ctx, a.part(at, step), b.part(at, step), min(step, size-at))
 		if err != nil || d.any() {
 			return d, err
 		}

@@ -80,7 +80,7 @@ func compareContents(ctx context.Context, a, b side, d *Difference, o Options) e
 // without spans.
 func differSmall(ctx context.Context, a, b sparse, size int64) (*difference, error) {
 	if size > 8*diffChunk {
-		return differ(ctx, a, b, size, nil)
+		return differ(ctx, a, b, size)
 	}
 	d := &difference{first: -1}
 	pa, pb := make([]byte, size), make([]byte, size)

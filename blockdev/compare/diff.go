@@ -48,8 +48,8 @@ const (
 
 // differ compares size bytes of two contents, on all processors. Holes are not
 // read where both have one.
-func differ(ctx context.Context, a, b sparse, size int64, progress func(int64)) (*difference, error) {
-	w := &differWork{ctx: ctx, a: a, b: b, size: size, grain: firstGrain, progress: progress}
+func differ(ctx context.Context, a, b sparse, size int64) (*difference, error) {
+	w := &differWork{ctx: ctx, a: a, b: b, size: size, grain: firstGrain}
 	w.result.first = -1
 	var wg sync.WaitGroup
 	for range max(1, min(8, runtime.GOMAXPROCS(0), int(size/diffChunk)+1)) {
@@ -65,10 +65,9 @@ func differ(ctx context.Context, a, b sparse, size int64, progress func(int64)) 
 }
 
 type differWork struct {
-	ctx      context.Context
-	a, b     sparse
-	size     int64
-	progress func(int64)
+	ctx  context.Context
+	a, b sparse
+	size int64
 
 	mu           sync.Mutex
 	next         int64
@@ -142,9 +141,6 @@ func (w *differWork) take() (at int64, n int, err error) {
 		return 0, 0, nil
 	}
 	w.next = min(w.size, (at/diffChunk+1)*diffChunk)
-	if w.progress != nil {
-		w.progress(w.next)
-	}
 	return at, int(w.next - at), nil
 }
 

@@ -126,7 +126,7 @@ func (d *disks) partition(s *Section, a, b *partition) error {
 	if a.start == b.start {
 		spans = d.diff.within(a.start, min(pa.size, pb.size))
 	} else {
-		found, err := differ(d.ctx, pa, pb, min(pa.size, pb.size), nil)
+		found, err := differ(d.ctx, pa, pb, min(pa.size, pb.size))
 		if err != nil {
 			return err
 		}
@@ -200,7 +200,7 @@ func (d *disks) outside() []area {
 // bytes tells of two stretches what can be told of any: where they differ first,
 // and by how much. base is added to places.
 func (d *disks) bytes(s *Section, item string, a, b region, base int64) {
-	found, err := differ(d.ctx, a, b, min(a.size, b.size), nil)
+	found, err := differ(d.ctx, a, b, min(a.size, b.size))
 	switch {
 	case err != nil:
 		s.note("%s: %v", item, err)

@@ -212,3 +212,33 @@ func TestMax(t *testing.T) {
 		t.Error(text(t, r))
 	}
 }
+
+// TestDamage: what is wrong in a file system is told, with its place, and the
+// bytes are compared.
+func TestDamage(t *testing.T) {
+	a := ext(t, extKinds["ext4"]...)
+	for _, c := range []struct{ request, want string }{
+		{"link /deep /deep/er/back", "B: /deep/er/back: the folder (inode "},
+		{"set_inode_field /data block[5] 0x7fffffff", ": its blocks 2147483647 to 2147483"},
+		{"set_inode_field /data block[0] 0x1234", ": a node of its extents begins with 0x1234"},
+		{"set_inode_field /folder block[5] 7000", ": its blocks 7000 to 7000 lie outside of the file system, which has 4096"},
+		{"set_inode_field /long size 999999", ": a symbolic link of 999999 bytes"},
+		{"set_inode_field /etc file_acl 99999", "block 99999 lies outside of the file system, which has 4096"},
+		{"set_inode_field /etc file_acl 2", "attributes of inode "},
+		{"set_super_value blocks_count 99999999", "B: superblock: it counts 99999999 blocks of 4096 bytes; there is room for 4096"},
+		{"set_super_value log_block_size 77", "B: superblock: block size "},
+		{"set_super_value inodes_per_group 0", "B: superblock: inodes of a group 0 cannot be"},
+		{"set_super_value inode_size 7", "B: superblock: inode size 7 cannot be"},
+		{"set_super_value feature_incompat 0xffffffff", "B: superblock: the incompatible features "},
+		{"set_bg 0 inode_table 4095", ": descriptor of group 0: its inodes at block 4095 lie outside of the file system"},
+	} {
+		t.Run(c.request, func(t *testing.T) {
+			b := twin(t, a)
+			run(t, "", "debugfs", "-w", "-R", c.request, b)
+			r := compared(t, a, b, compare.Options{})
+			if got := text(t, r); r.Equal || !strings.Contains(got, "its files cannot be compared: ") || !strings.Contains(got, c.want) {
+				t.Errorf("no %q in\n%s", c.want, got)
+			}
+		})
+	}
+}

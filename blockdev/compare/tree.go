@@ -112,7 +112,7 @@ func compareTrees(ctx context.Context, a, b tree, s *Section, o Options, same fu
 		return err
 	}
 	if w.moved.n > 0 {
-		s.note("%s elsewhere on the disk, the first %s", number(w.moved.n, "file lies", "files lie"), w.moved.first)
+		s.note("%s another map of blocks, the first %s", number(w.moved.n, "file has", "files have"), w.moved.first)
 	}
 	if w.renumbered.n > 0 {
 		s.note("%s another inode number, the first %s", number(w.renumbered.n, "file has", "files have"), w.renumbered.first)
@@ -240,8 +240,10 @@ func sortNodes(all []*node) {
 // alone tells of a file that only one has, with the number of those below it.
 func (w *walk) alone(n *node, t tree, first map[uint64]string, inA bool) error {
 	below, err := w.countBelow(n, t, first)
-	if err != nil {
-		return err
+	if err != nil && inA {
+		return sideErrors(err, nil)
+	} else if err != nil {
+		return sideErrors(nil, err)
 	}
 	what := string(n.kind)
 	if n.kind == kindFile {
