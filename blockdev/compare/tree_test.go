@@ -1,6 +1,8 @@
 package compare_test
 
 import (
+	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -153,6 +155,44 @@ func TestGzipHead(t *testing.T) {
 	}
 	got := text(t, compared(t, a, b, compare.Options{}))
 	if !strings.Contains(got, "what is in them is equal: only the wrapping differs") {
+		t.Error(got)
+	}
+}
+
+// TestFATCircle: chains and folders that have no end.
+func TestFATCircle(t *testing.T) {
+	a := fatImage(t, 16*mib, "16")
+	head := make([]byte, 64)
+	f, err := os.Open(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(head, 0); err != nil {
+		t.Fatal(err)
+	}
+	le := binary.LittleEndian
+	table := int64(le.Uint16(head[14:])) * int64(le.Uint16(head[11:]))
+	set := func(path string, cluster int64, next uint16) {
+		w, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.WriteAt(le.AppendUint16(nil, next), table+2*cluster)
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// mmd made /EFI first: it has cluster 2, the folder in it 3.
+	b := twin(t, a)
+	set(b, 2, 2)
+	r := compared(t, a, b, compare.Options{})
+	if got := text(t, r); r.Equal || !strings.Contains(got, "differs at byte") {
+		t.Error(got)
+	}
+	b = twin(t, a)
+	set(b, 3, 60000)
+	if got := text(t, compared(t, a, b, compare.Options{})); !strings.Contains(got, `note: its files cannot be compared: B: folder "/EFI/a long folder": cluster 60000, after 1 others, is none`) {
 		t.Error(got)
 	}
 }

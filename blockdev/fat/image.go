@@ -153,7 +153,7 @@ func (v *Image) chain(what string, first, most int64) ([]clusterRun, error) {
 	if v.Bits == 32 {
 		end = 0x0ffffff8
 	}
-	for n, c := int64(0), first; n < most && c < end; n++ {
+	for n, c := int64(0), first; n < most && (c < end || n == 0); n++ {
 		if c < 2 || c >= v.clusters+2 {
 			return nil, fmt.Errorf("%s: cluster %d, after %d others, is none; there are 2 to %d", what, c, n, v.clusters+1)
 		}

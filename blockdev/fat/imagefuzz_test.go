@@ -38,6 +38,9 @@ func FuzzRead(f *testing.F) {
 		if _, lookErr := exec.LookPath("fsck.fat"); err == nil || errors.Is(err, ErrNone) || !few || lookErr != nil {
 			return
 		}
+		if strings.Contains(err.Error(), ", after 0 others, is none") {
+			return // of a first cluster fsck.fat takes no more bits than the FAT has; Linux refuses the rest, as we do
+		}
 		path := filepath.Join(t.TempDir(), "image")
 		bad := bytes.Clone(good)
 		for at, v := range b.with {
