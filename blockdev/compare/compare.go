@@ -137,6 +137,9 @@ func disksOf(ctx context.Context, a, b *input, whole *difference, r *Report, o O
 	if err := d.compare(); err != nil {
 		return err
 	}
+	if r.found() == 0 && !o.IgnoreTimes { // no part has it: the bytes do
+		d.bytes(r.section("disk", o), "", d.a, d.b, 0)
+	}
 	r.Equal = r.Equal && o.IgnoreTimes // finish tells whether differences were found
 	return nil
 }

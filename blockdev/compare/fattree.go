@@ -50,7 +50,7 @@ func fatNode(f *fat.File) *node {
 		n.kind, n.size = kindFolder, 0
 	case f.Attr&8 != 0:
 		n.kind, n.name, n.path = kindUnknown, "(volume label)", "(volume label)"
-		n.facts = append(n.facts, fact{"label", f.Short})
+		n.facts = append(n.facts, fact{"label", fmt.Sprintf("%q", f.Short)})
 	}
 	return n
 }

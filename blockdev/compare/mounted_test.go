@@ -77,7 +77,7 @@ func punch(path string) error {
 // of file system.
 func TestKernelEdits(t *testing.T) {
 	needRoot(t)
-	for _, kind := range []string{"ext2", "ext3", "ext4", "xfs", "btrfs"} {
+	for _, kind := range []string{"ext2", "ext4", "xfs", "btrfs"} {
 		t.Run(kind, func(t *testing.T) {
 			a := kernelImage(t, kind)
 			for _, e := range treeEdits {

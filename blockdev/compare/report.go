@@ -154,16 +154,20 @@ func (r *Report) section(name string, o Options) *Section {
 	return s
 }
 
+func (r *Report) found() (n int) {
+	for _, s := range r.Sections {
+		n += s.found()
+	}
+	return n
+}
+
 // finish drops sections that have nothing to say.
 func (r *Report) finish() {
 	r.Sections = slices.DeleteFunc(r.Sections, func(s *Section) bool {
 		s.finish()
 		return len(s.Differences) == 0 && len(s.Notes) == 0 && s.More == 0
 	})
-	found := 0
-	for _, s := range r.Sections {
-		found += s.found()
-	}
+	found := r.found()
 	if found > 0 {
 		r.Equal = false
 	}

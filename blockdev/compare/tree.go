@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // node is a file of a tree.
@@ -298,7 +299,7 @@ func changed(a, b *node, o Options) []Change {
 	for _, name := range attrNames(a, b) {
 		va, vb := attrOf(a, name), attrOf(b, name)
 		if va != vb {
-			all = append(all, Change{"attribute " + name, va, vb})
+			all = append(all, Change{"attribute " + shown(name), va, vb})
 		}
 	}
 	return all
@@ -335,13 +336,13 @@ func shortValue(v string) string {
 	return fmt.Sprintf("%q", v)
 }
 
-// shown is a path as it can be printed on a line.
+// shown is a path as it can be printed on a line, whatever bytes are in it.
 func shown(path string) string {
 	if path == "" {
 		return "/"
 	}
 	for _, r := range path {
-		if r < ' ' || r == 0x7f || r == 0xfffd {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
 			return fmt.Sprintf("%q", path)
 		}
 	}

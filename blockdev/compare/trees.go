@@ -134,7 +134,7 @@ func (t *tarTree) json(name string, to any) error {
 // containers compares images of containers: configuration, then layer by layer.
 func containers(ctx context.Context, a, b *input, ia, ib *container, r *Report, o Options) error {
 	s := r.section("image", o)
-	s.change("", "names", fmt.Sprint(ia.tags), fmt.Sprint(ib.tags))
+	s.change("", "names", fmt.Sprintf("%q", ia.tags), fmt.Sprintf("%q", ib.tags))
 	s.change("", "layers", fmt.Sprint(len(ia.layers)), fmt.Sprint(len(ib.layers)))
 	var ca, cb any
 	if err := sideErrors(a.tar.json(ia.config, &ca), b.tar.json(ib.config, &cb)); err != nil {
@@ -188,7 +188,7 @@ func compareJSON(s *Section, where string, a, b any, o Options) {
 		slices.Sort(keys)
 		for _, k := range slices.Compact(keys) {
 			if !(o.IgnoreTimes && k == "created") {
-				compareJSON(s, where+"."+k, ma[k], mb[k], o)
+				compareJSON(s, where+"."+shown(k), ma[k], mb[k], o)
 			}
 		}
 		return
