@@ -121,7 +121,11 @@ func namesOf(t *extTree, wanted map[uint32]string) error {
 	left := len(wanted)
 	var visit func(n *node) error
 	visit = func(n *node) error {
-		ino := n.ref.(*extread.Inode).Number
+		i, err := t.load(n)
+		if err != nil {
+			return err
+		}
+		ino := i.Number
 		if name, ok := wanted[ino]; ok && name == "" {
 			wanted[ino] = shown(n.path)
 			left--

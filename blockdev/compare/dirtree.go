@@ -17,14 +17,16 @@ type dirTree struct {
 	image bool
 }
 
-func (t dirTree) root() (*node, error) { return t.node("", "/") }
+func (t dirTree) root() (*node, error) { return &node{path: "/"}, nil }
 
-func (t dirTree) node(name, path string) (*node, error) {
+// stat adds what statx(2) says.
+func (t dirTree) stat(n *node) error {
+	path := n.path
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, t.dir+path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st); err != nil {
-		return nil, &os.PathError{Op: "stat", Path: t.dir + path, Err: err}
+		return &os.PathError{Op: "stat", Path: t.dir + path, Err: err}
 	}
-	n := &node{name: name, path: path, kind: kindOf(uint32(st.Mode)), size: int64(st.Size)}
+	n.kind, n.size = kindOf(uint32(st.Mode)), int64(st.Size)
 	n.facts = append(ownerFacts(uint32(st.Mode), st.Uid, st.Gid), fact{"mtime", statxTime(st.Mtime)})
 	if t.image {
 		n.facts = append(n.facts, fact{"atime", statxTime(st.Atime)}, fact{"ctime", statxTime(st.Ctime)}, fact{"created", statxTime(st.Btime)})
@@ -36,7 +38,7 @@ func (t dirTree) node(name, path string) (*node, error) {
 	if n.kind != kindFolder && st.Nlink > 1 {
 		n.id = st.Ino ^ unix.Mkdev(st.Dev_major, st.Dev_minor)<<40
 	}
-	return n, nil
+	return nil
 }
 
 func statxTime(t unix.StatxTimestamp) string { return timeText(t.Sec, int64(t.Nsec)) }
@@ -48,16 +50,18 @@ func (t dirTree) list(n *node) ([]*node, error) {
 	}
 	all := make([]*node, 0, len(entries))
 	for _, e := range entries {
-		c, err := t.node(e.Name(), below(n.path, e.Name()))
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, c)
+		all = append(all, &node{name: e.Name(), path: below(n.path, e.Name())})
 	}
 	return all, nil
 }
 
 func (t dirTree) fill(n *node) error {
+	if n.facts != nil {
+		return nil
+	}
+	if err := t.stat(n); err != nil {
+		return err
+	}
 	if n.kind == kindLink {
 		to, err := os.Readlink(t.dir + n.path)
 		if err != nil {

@@ -16,14 +16,25 @@ type extTree struct {
 
 func newExtTree(f *extread.FS) *extTree { return &extTree{f: f, folders: map[uint32]bool{}} }
 
-func (t *extTree) root() (*node, error) { return t.node(extread.RootInode, "", "/") }
+func (t *extTree) root() (*node, error) {
+	return &node{path: "/", kind: kindFolder, ref: uint32(extread.RootInode)}, nil
+}
 
-func (t *extTree) node(ino uint32, name, path string) (*node, error) {
-	i, err := t.f.Inode(ino)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shown(path), err)
+// load reads a node's inode. Until then its number is what is known.
+func (t *extTree) load(n *node) (*extread.Inode, error) {
+	if i, ok := n.ref.(*extread.Inode); ok {
+		return i, nil
 	}
-	n := &node{name: name, path: path, kind: kindOf(uint32(i.Mode)), size: i.Size, ref: i, number: fmt.Sprint(ino)}
+	i, err := t.f.Inode(n.ref.(uint32))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", shown(n.path), err)
+	}
+	n.ref, n.kind, n.size = i, kindOf(uint32(i.Mode)), i.Size
+	return i, nil
+}
+
+func (t *extTree) facts(n *node, i *extread.Inode) {
+	n.number, n.place = fmt.Sprint(i.Number), i.Place()
 	n.facts = append(ownerFacts(uint32(i.Mode), i.UID, i.GID),
 		fact{"mtime", timeText(i.Mtime.Sec, int64(i.Mtime.Nsec))},
 		fact{"atime", timeText(i.Atime.Sec, int64(i.Atime.Nsec))},
@@ -40,11 +51,9 @@ func (t *extTree) node(ino uint32, name, path string) (*node, error) {
 		n.facts = append(n.facts, fact{"folder size", fmt.Sprint(i.Size)})
 	default:
 		if i.Links > 1 {
-			n.id = uint64(ino)
+			n.id = uint64(i.Number)
 		}
 	}
-	n.place = i.Place()
-	return n, nil
 }
 
 func ownerFacts(mode, uid, gid uint32) []fact {
@@ -71,17 +80,20 @@ func (t *extTree) list(n *node) ([]*node, error) {
 	}
 	all := make([]*node, 0, len(entries))
 	for _, e := range entries {
-		c, err := t.node(e.Inode, e.Name, below(n.path, e.Name))
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, c)
+		all = append(all, &node{name: e.Name, path: below(n.path, e.Name), ref: e.Inode})
 	}
 	return all, nil
 }
 
 func (t *extTree) fill(n *node) error {
-	i := n.ref.(*extread.Inode)
+	if n.facts != nil {
+		return nil
+	}
+	i, err := t.load(n)
+	if err != nil {
+		return err
+	}
+	t.facts(n, i)
 	attrs, err := t.f.Attrs(i)
 	if err != nil {
 		return fmt.Errorf("%s: %w", shown(n.path), err)

@@ -55,9 +55,10 @@ func kindOf(mode uint32) kind {
 type tree interface {
 	// root gives the folder at the top.
 	root() (*node, error)
-	// list gives what is in a folder, in any order.
+	// list gives what is in a folder, in any order: names and paths, the rest
+	// comes with fill, so that large folders take little memory.
 	list(n *node) ([]*node, error)
-	// fill adds what is dear to find out: attributes, where links lead.
+	// fill adds what is known of a file, once.
 	fill(n *node) error
 	// open gives a file's content.
 	open(n *node) (content, error)
@@ -221,17 +222,23 @@ func (w *walk) folder(a, b *node) error {
 		var err error
 		switch order {
 		case -1:
-			err, la = w.alone(la[0], w.a, w.firstA, true), la[1:]
+			err, la = w.alone(la[0], w.a, w.firstA, true), behind(la)
 		case 1:
-			err, lb = w.alone(lb[0], w.b, w.firstB, false), lb[1:]
+			err, lb = w.alone(lb[0], w.b, w.firstB, false), behind(lb)
 		default:
-			err, la, lb = w.pair(la[0], lb[0]), la[1:], lb[1:]
+			err, la, lb = w.pair(la[0], lb[0]), behind(la), behind(lb)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// behind forgets the first.
+func behind(all []*node) []*node {
+	all[0] = nil
+	return all[1:]
 }
 
 func sortNodes(all []*node) {
@@ -262,6 +269,9 @@ func (w *walk) alone(n *node, t tree, first map[uint64]string, inA bool) error {
 }
 
 func (w *walk) countBelow(n *node, t tree, first map[uint64]string) (int, error) {
+	if err := t.fill(n); err != nil {
+		return 0, err
+	}
 	w.link(n, first)
 	if n.kind != kindFolder {
 		return 0, context.Cause(w.ctx)
@@ -276,8 +286,8 @@ func (w *walk) countBelow(n *node, t tree, first map[uint64]string) (int, error)
 	}
 	sortNodes(all)
 	count := len(all)
-	for _, c := range all {
-		below, err := w.countBelow(c, t, first)
+	for ; len(all) > 0; all = behind(all) {
+		below, err := w.countBelow(all[0], t, first)
 		if err != nil {
 			return 0, err
 		}

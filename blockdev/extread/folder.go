@@ -12,7 +12,7 @@ type Entry struct {
 }
 
 // MostNames is how many names of one folder are read.
-const MostNames = 10_000_000
+const MostNames = 2_000_000
 
 // ReadDir reads a folder's names, without "." and "..", in the order of the disk.
 // Indexed folders can be read like others: the blocks of their index look like
