@@ -89,8 +89,8 @@ func (c *copier) readAll(all []part) {
 // read fills one buffer with the beginning of a part. What is behind the file's
 // end is zero.
 func (c *copier) read(p part) chunk {
-	if err := c.stop.Err(); err != nil {
-		return chunk{err: err}
+	if c.stop.Err() != nil {
+		return chunk{err: context.Cause(c.stop)}
 	}
 	buf := <-c.v.out.free
 	buf = buf[:min(bufferSize, p.n)]
