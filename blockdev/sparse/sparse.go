@@ -73,10 +73,10 @@ func pages(from, to, size int64) (Range, bool) {
 	return r, r.From < r.To
 }
 
-// Data returns the parts of a sparse file with blocks that are not all zero. It
-// reads what the file system does not call a hole. A file that ends before size
-// is io.ErrUnexpectedEOF's business of whoever reads it then: what is missing is
-// taken for data.
+// Data returns the parts of a sparse file with blocks that are not all zero, in
+// whole blocks but for the file's end. block is a power of two up to 64 KiB. It
+// reads what the file system does not call a hole. Of a file that ends before size
+// the rest is taken for data: whoever reads it then will see.
 func Data(fd int, size, block int64) ([]Range, error) {
 	told, err := Told(fd, size)
 	if err != nil {
@@ -85,13 +85,15 @@ func Data(fd int, size, block int64) ([]Range, error) {
 	var all []Range
 	buf := make([]byte, 64*page)
 	for _, r := range told {
-		for at := r.From / block * block; at < r.To; at += int64(len(buf)) {
-			n, err := readFull(fd, buf[:min(int64(len(buf)), size-at)], at)
+		end := min((r.To+block-1)/block*block, size)
+		for at := r.From / block * block; at < end; at += int64(len(buf)) {
+			part := buf[:min(int64(len(buf)), end-at)]
+			n, err := readFull(fd, part, at)
 			if err != nil {
 				return nil, err
 			}
-			all = appendData(all, buf[:n], at, block)
-			if want := min(int64(len(buf)), size-at); int64(n) < want {
+			all = appendData(all, part[:n], at, block)
+			if n < len(part) {
 				return append(all, Range{at + int64(n), size}), nil
 			}
 		}

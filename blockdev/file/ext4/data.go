@@ -11,7 +11,7 @@ func (v *volume) data(ctx context.Context, it *item, n *inode) error {
 	m := &blockMap{}
 	end := int64(0) // blocks before it have their place
 	for _, s := range it.spans {
-		from, to := max(end, s.from/v.bs), ceil(s.to, v.bs)
+		from, to := max(end, s.From/v.bs), ceil(s.To, v.bs)
 		for from < to {
 			r := v.take(to - from)
 			m.add(from, r)

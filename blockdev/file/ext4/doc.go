@@ -23,8 +23,10 @@
 // further names may come, and a few buffers.
 //
 // Equal trees and Options with a Time and ids give equal bytes, whatever the
-// number of readers. Two things of the tree's own file system show: where the
-// holes of its files are, and, without Time, its times of access and change.
+// number of readers and whatever the tree lies on: a file with a hole has one in
+// the image wherever a block is zero, another has none (package sparse, which says
+// what of the tree's own file system still shows). Without Time its times of access
+// and change show, too.
 //
 // Folders of more than one block have a half-MD4 index, their leaves filled to
 // seven eighths. Extended attributes lie in the inode when all of a file's fit,
