@@ -179,6 +179,9 @@ func xattrs(path string) (map[string]string, error) {
 	all := map[string]string{}
 	value := make([]byte, 64<<10)
 	for name := range strings.SplitSeq(strings.TrimRight(string(list[:n]), "\x00"), "\x00") {
+		if strings.HasPrefix(name, "trusted.SGI_ACL_") { // xfs shows root its ACLs a second time
+			continue
+		}
 		n, err := unix.Lgetxattr(path, name, value)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

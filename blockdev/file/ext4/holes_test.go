@@ -17,8 +17,10 @@ import (
 func TestHoles(t *testing.T) {
 	tree := t.TempDir()
 	blockdevtest.NeedRoot(t)
+	blockdevtest.Need(t, "setfacl")
 	largeTree(t, tree)
 	must(t, os.Mkdir(filepath.Join(tree, "home"), 0o755))
+	tool(t, "setfacl", "-m", "u:1000:rw", filepath.Join(tree, "a-data"))
 	grow(t, filepath.Join(tree, "home"), 5, 60)
 	for name, size := range map[string]int64{"swap": 1 << 20, "sparse": 3 << 20, "small": 9000} {
 		f, err := os.Create(filepath.Join(tree, name))
@@ -38,7 +40,7 @@ func TestHoles(t *testing.T) {
 		tool(t, "cp", "-aT", tree, dir)
 	}
 	for _, o := range []ext4.Options{{}, {BlockSize: 1024, Workers: 1}, {Features: ext4.Ext2(), Workers: 3}} {
-		o.Size = 128 << 20
+		o.Size = 64 << 20
 		want := write(t, tree, fixed(o))
 		for where, dir := range places {
 			path := filepath.Join(t.TempDir(), "image")
