@@ -196,11 +196,15 @@ func (m *measurer) data(path string, st *unix.Stat_t, c *Content) error {
 	return nil
 }
 
+// lookForHoles is from what length on, in bytes, a file's holes are worth the
+// calls. Whether there are some cannot be seen from stat: blocks are counted
+// differently from file system to file system.
+const lookForHoles = 64 << 10
+
 // dataBytes counts the blocks of a file that hold data, where package sparse says
-// that it has holes those that are not all zero. Allocated blocks differ from file
-// system to file system.
+// that it has holes those that are not all zero.
 func dataBytes(path string, st *unix.Stat_t) (n int64, err error) {
-	if st.Size <= blockSize {
+	if st.Size <= lookForHoles {
 		return roundUp(st.Size, blockSize), nil
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
