@@ -143,7 +143,12 @@ func (m *mkfsCommand) outside(dir string) error {
 	return nil
 }
 
-func (m *mkfsCommand) run(ctx context.Context) error {
+func (m *mkfsCommand) run(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = interrupted{cause: context.Cause(ctx), err: err}
+		}
+	}()
 	content := blockdev.Content{Inodes: 1, Dirs: 1, Bytes: 4096}
 	if m.from == "" && m.size == 0 {
 		return usagef("--size is missing: only a folder (--from) could say how much is needed")
@@ -164,9 +169,6 @@ func (m *mkfsCommand) run(ctx context.Context) error {
 		plan, err = m.make(ctx, content, seed, tree, true)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			err = interrupted{cause: context.Cause(ctx), err: err}
-		}
 		return err
 	}
 	_, err = fmt.Fprintln(m.stdout, m.describe(plan))
