@@ -77,8 +77,10 @@ func (v *volume) byKernel(ctx context.Context, it *item, all []part) (rest []par
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			// Up to a multiple: the kernel's pages are large where writes are aligned.
-			now := part{p.from, p.at, min(p.n, kernelPiece-(v.out.offset+p.at)%kernelPiece)}
+			// Up to a multiple, in whole blocks: the kernel's pages are large where
+			// writes are aligned.
+			n := kernelPiece - (v.out.offset+p.at)%kernelPiece
+			now := part{p.from, p.at, min(p.n, max(v.bs, n/v.bs*v.bs))}
 			p = part{p.from + now.n, p.at + now.n, p.n - now.n}
 			if !v.out.zeros && seemsZero(it.fd, now, it.st.Size) {
 				leave(now) // the writer leaves out zeros, the kernel writes them
