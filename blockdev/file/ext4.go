@@ -22,7 +22,7 @@ func (d *disk) ext(ctx context.Context, f *blockdev.FSPlan, view string) error {
 		return d.writeExt(ctx, f, view, o)
 	}
 	d.o.Logger.Info("mke2fs fills a file system, which takes longer than writing it here", "file system", f.Node, "why", err)
-	m := blockdev.Mke2fs{Profile: d.profile, Target: d.images[f.Disk], InImage: true, Time: d.tree.Time, Tree: view}
+	m := blockdev.Mke2fs{Profile: d.profile, Target: d.images[f.Disk], InImage: true, Time: d.tree.Time, Tree: view, NotEmpty: d.notEmpty}
 	if err := d.mke2fs(ctx, f, m); err != nil || view == "" {
 		return err
 	}
@@ -32,7 +32,7 @@ func (d *disk) ext(ctx context.Context, f *blockdev.FSPlan, view string) error {
 // extOptions reads the command line that mke2fs would get.
 func (d *disk) extOptions(f *blockdev.FSPlan) (ext4.Options, error) {
 	args, _ := blockdev.Mke2fsCommand(*f, blockdev.Mke2fs{InImage: true})
-	o := ext4.Options{Size: f.Size, Time: d.tree.Time}
+	o := ext4.Options{Size: f.Size, Time: d.tree.Time, Clamp: d.tree.Clamp, NotEmpty: d.notEmpty}
 	err := ext4.ParseArgs(args[:len(args)-2], &o) // without target and size
 	if err == nil {
 		err = o.Check()

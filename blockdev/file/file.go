@@ -83,6 +83,8 @@ type disk struct {
 	images  map[string]string // by disk node
 	undo    undo              // what Create needs itself
 	files   undo              // the images
+
+	notEmpty bool // the images may hold old data
 }
 
 // Dir is empty: nothing is mounted.
@@ -103,16 +105,10 @@ func (d *disk) Commit(context.Context) error {
 // Close removes the raw files, unless they have been committed.
 func (d *disk) Close() error { return d.files.run() }
 
-func (d *disk) create(ctx context.Context) (err error) {
-	if d.work, err = os.MkdirTemp(d.o.WorkDir, "file-"); err != nil {
+func (d *disk) create(ctx context.Context) error {
+	if err := d.prepare(); err != nil {
 		return err
 	}
-	// Not RemoveAll: should a bind be left below it, what is bound must survive.
-	d.undo.push(func() error { return os.Remove(d.work) })
-	if d.profile, err = blockdev.WriteMke2fsProfile(d.work); err != nil {
-		return err
-	}
-	d.undo.push(func() error { return os.Remove(d.profile) })
 	if err := d.refusals(ctx); err != nil {
 		return err
 	}
@@ -127,6 +123,20 @@ func (d *disk) create(ctx context.Context) (err error) {
 			return fmt.Errorf("file system %q: %w", f.Node, err)
 		}
 	}
+	return nil
+}
+
+// prepare makes the work folder.
+func (d *disk) prepare() (err error) {
+	if d.work, err = os.MkdirTemp(d.o.WorkDir, "file-"); err != nil {
+		return err
+	}
+	// Not RemoveAll: should a bind be left below it, what is bound must survive.
+	d.undo.push(func() error { return os.Remove(d.work) })
+	if d.profile, err = blockdev.WriteMke2fsProfile(d.work); err != nil {
+		return err
+	}
+	d.undo.push(func() error { return os.Remove(d.profile) })
 	return nil
 }
 

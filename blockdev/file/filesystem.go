@@ -23,17 +23,22 @@ func (d *disk) fileSystem(ctx context.Context, f *blockdev.FSPlan) (err error) {
 			return fmt.Errorf("making a view of %s: %w", f.MountPoint, err)
 		}
 	}
+	return d.fill(ctx, f, v.dir)
+}
+
+// fill makes one file system of a view; "": an empty one.
+func (d *disk) fill(ctx context.Context, f *blockdev.FSPlan, view string) error {
 	switch f.FSType {
 	case "vfat":
-		return d.vfat(ctx, f, v.dir)
+		return d.vfat(ctx, f, view)
 	case "swap":
 		return d.inImage(f, func(image *os.File) error { return blockdev.WriteSwap(image, *f) })
 	case "xfs":
 		return d.xfs(ctx, f)
 	case "btrfs":
-		return d.btrfs(ctx, f, v.dir)
+		return d.btrfs(ctx, f, view)
 	}
-	return d.ext(ctx, f, v.dir)
+	return d.ext(ctx, f, view)
 }
 
 func (d *disk) vfat(ctx context.Context, f *blockdev.FSPlan, view string) error {
@@ -41,6 +46,7 @@ func (d *disk) vfat(ctx context.Context, f *blockdev.FSPlan, view string) error 
 	if err != nil {
 		return err
 	}
+	o.NotEmpty = d.notEmpty
 	err = d.inImage(f, func(image *os.File) error { return fat.Write(ctx, image, view, o) })
 	if e := (*fat.FullError)(nil); errors.As(err, &e) {
 		return full(f, err)
@@ -49,7 +55,8 @@ func (d *disk) vfat(ctx context.Context, f *blockdev.FSPlan, view string) error 
 }
 
 func (d *disk) inImage(f *blockdev.FSPlan, write func(*os.File) error) error {
-	image, err := os.OpenFile(d.images[f.Disk], os.O_RDWR, 0)
+	// O_EXCL keeps others from using the device, where it is one.
+	image, err := os.OpenFile(d.images[f.Disk], os.O_RDWR|unix.O_EXCL, 0)
 	if err != nil {
 		return err
 	}

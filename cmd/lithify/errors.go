@@ -124,12 +124,13 @@ func isUsersMistake(err error) bool {
 		treeLate   *rootfs.NotYetError
 		format     *convert.RefusedError
 		refused    *file.RefusedError
+		single     *file.SingleError
 	)
 	return errors.Is(err, errUsage) || errors.Is(err, errNotYet) ||
 		errors.As(err, &missing) || errors.As(err, &provided) || errors.As(err, &noSystem) || errors.As(err, &collision) ||
 		errors.As(err, &inFile) || errors.As(err, &layouts) ||
 		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &format) ||
-		errors.As(err, &refused)
+		errors.As(err, &refused) || errors.As(err, &single)
 }
 
 // ownExitCode is the code of a hook, or of a file of environment.d; one that never
@@ -151,7 +152,7 @@ func hint(err error) string {
 	)
 	switch {
 	case errors.As(err, &full) && full.Explicit, errors.As(err, &tooSmall):
-		return "give a larger --image-size, or none: then the size is computed from the content"
+		return "give a larger --image-size (of mkfs: --size), or none: then the size is computed from the content"
 	case errors.As(err, &hook):
 		return ""
 	case errors.Is(err, syscall.ENOSPC):
