@@ -9,6 +9,10 @@ import (
 type Tree struct {
 	Dir  string     // nothing is mounted below it; it has every mount point (MakeMountPoints)
 	Time *time.Time // of what a back end makes itself: superblocks, lost+found; nil: now
+
+	// Clamp says that the tree may hold later times than Time, which become it.
+	// Package file alone knows it.
+	Clamp bool
 }
 
 // Backend makes plans real. The plan comes from the graph's Layout.

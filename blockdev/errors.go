@@ -75,7 +75,11 @@ func (e *NoSpaceError) Error() string {
 	if e.Explicit {
 		which = "given"
 	}
-	return fmt.Sprintf("file system %q on %s is full (%s, %s size): %v", e.Node, e.MountPoint, FormatSize(e.Size), which, e.Err)
+	at := ""
+	if e.MountPoint != "" {
+		at = " on " + e.MountPoint
+	}
+	return fmt.Sprintf("file system %q%s is full (%s, %s size): %v", e.Node, at, FormatSize(e.Size), which, e.Err)
 }
 
 func (e *NoSpaceError) Unwrap() error { return e.Err }

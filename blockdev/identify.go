@@ -104,7 +104,7 @@ func hashed(n Node) any {
 	case *Array:
 		return []any{n.Level, n.Metadata, n.Chunk, n.Layout, n.Bitmap, n.ownUUID}
 	case *Encrypted: // where the secrets are changes nothing in the image
-		return []any{n.Version, n.Label, n.Cipher, n.KeySize, n.PBKDF, n.SectorSize, n.ownUUID, n.Seed.Given()}
+		return []any{n.Version, n.Label, n.Cipher, n.KeySize, n.PBKDF, n.Iterations, n.SectorSize, n.ownUUID, n.Seed.Given()}
 	case *Mount:
 		return []any{n.MountPoint, n.Subvolume}
 	case *Fstab:

@@ -14,6 +14,7 @@ type Encrypted struct {
 	Cipher     string // "": aes-xts-plain64
 	KeySize    int    // bits; 0: 512
 	PBKDF      string // argon2id, argon2i or pbkdf2
+	Iterations int    // of PBKDF; 0: the usual
 	SectorSize int    // 0: the usual
 	UUID       string // given, or set by Identify
 	Secret     Secret // opens the volume
@@ -45,6 +46,7 @@ func decodeLUKS(e entry) ([]Node, error) {
 		Cipher:     f.text("cipher"),
 		KeySize:    f.integer("key_size", 0),
 		PBKDF:      f.text("pbkdf"),
+		Iterations: f.integer("iterations", 0),
 		SectorSize: f.integer("sector_size", 0),
 		ownUUID:    strings.ToLower(f.text("uuid")),
 		Secret:     f.secret("key"),

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lithify/lithify/blockdev/sparse"
 )
 
 // blockSize is what file systems of ours count in.
@@ -194,35 +196,31 @@ func (m *measurer) data(path string, st *unix.Stat_t, c *Content) error {
 	return nil
 }
 
-// dataBytes counts the blocks of a file that hold data. Allocated blocks differ
-// from file system to file system; only where they are fewer than the length a
-// look at the holes is worth its calls.
-func dataBytes(path string, st *unix.Stat_t) (int64, error) {
-	if st.Blocks*512 >= st.Size || st.Size <= blockSize {
+// lookForHoles is from what length on, in bytes, a file's holes are worth the
+// calls. Whether there are some cannot be seen from stat: blocks are counted
+// differently from file system to file system.
+const lookForHoles = 64 << 10
+
+// dataBytes counts the blocks of a file that hold data, where package sparse says
+// that it has holes those that are not all zero.
+func dataBytes(path string, st *unix.Stat_t) (n int64, err error) {
+	if st.Size <= lookForHoles {
 		return roundUp(st.Size, blockSize), nil
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	var n, pos int64
-	for pos < st.Size {
-		start, err := unix.Seek(int(f.Fd()), pos, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			break
-		}
-		if err != nil { // no such call here: all of it is data
-			return roundUp(st.Size, blockSize), nil
-		}
-		end, err := unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE)
-		if err != nil {
-			return 0, &fs.PathError{Op: "seek", Path: path, Err: err}
-		}
-		n += roundUp(end, blockSize) - start/blockSize*blockSize
-		pos = end
+	defer f.Close() // only read
+	has, err := sparse.Has(int(f.Fd()), st)
+	if err != nil || !has {
+		return roundUp(st.Size, blockSize), err
 	}
-	return min(n, roundUp(st.Size, blockSize)), nil
+	data, err := sparse.Data(int(f.Fd()), st.Size, blockSize)
+	for _, r := range data {
+		n += roundUp(r.To-r.From, blockSize)
+	}
+	return n, err
 }
 
 // indirectBytes is the cost of block maps: 12 blocks are named in the inode,

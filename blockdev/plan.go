@@ -106,6 +106,7 @@ type LUKSPlan struct {
 	Cipher     string `json:"cipher,omitempty"`
 	KeySize    int    `json:"key_size,omitempty"`
 	PBKDF      string `json:"pbkdf,omitempty"`
+	Iterations int    `json:"iterations,omitempty"`
 	SectorSize int    `json:"sector_size,omitempty"`
 	Device     int64  `json:"device"` // bytes of what it lies on
 	Seeded     bool   `json:"seeded,omitempty"`

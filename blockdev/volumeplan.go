@@ -59,7 +59,7 @@ func (p *VolumePlan) MD(at time.Time) md.Array {
 func (p *VolumePlan) Encryption() luks.Options {
 	l := p.LUKS
 	return luks.Options{Version: l.Version, UUID: l.UUID, Label: l.Label, SectorSize: l.SectorSize, Cipher: l.Cipher, KeySize: l.KeySize,
-		PBKDF: luks.PBKDF{Kind: l.PBKDF}, Size: l.Device}
+		PBKDF: luks.PBKDF{Kind: l.PBKDF, Iterations: l.Iterations}, Size: l.Device}
 }
 
 // checkLayout has package md look at what the configuration says, as far as it

@@ -249,7 +249,7 @@ func (z *sizer) encrypted(e *Encrypted) (*VolumePlan, error) {
 	if size <= 0 {
 		return nil, &SizeError{What: fmt.Sprintf("encrypted volume %q", e.name), Needed: e.overhead() + 4*kib, Given: device, Hint: "its header takes " + FormatSize(e.overhead())}
 	}
-	l := &LUKSPlan{Version: e.Version, UUID: e.UUID, Label: e.Label, Cipher: e.Cipher, KeySize: e.KeySize, PBKDF: e.PBKDF, SectorSize: e.sectorSize(),
+	l := &LUKSPlan{Version: e.Version, UUID: e.UUID, Label: e.Label, Cipher: e.Cipher, KeySize: e.KeySize, PBKDF: e.PBKDF, Iterations: e.Iterations, SectorSize: e.sectorSize(),
 		Device: device, Seeded: e.Seed.Given()}
 	return &VolumePlan{Node: e.name, Bases: e.bases, Size: size, LUKS: l}, z.settle(e.name, 0, size, z.given[e.base()])
 }

@@ -226,6 +226,9 @@ func xattrRecords(file string) (map[string]string, error) {
 	records := map[string]string{}
 	key := strings.NewReplacer("%", "%25", "=", "%3D")
 	for name := range strings.SplitSeq(strings.TrimRight(string(list), "\x00"), "\x00") {
+		if strings.HasPrefix(name, "trusted.SGI_ACL_") { // xfs shows root its ACLs under this name, too
+			continue
+		}
 		value, err := xattr(func(b []byte) (int, error) { return unix.Lgetxattr(file, name, b) })
 		if err != nil {
 			return nil, fmt.Errorf("reading extended attribute %q of %q: %w", name, file, err)

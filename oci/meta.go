@@ -33,8 +33,8 @@ func xattrs(path string) (map[string][]byte, error) {
 	}
 	var all map[string][]byte
 	for name := range bytes.SplitSeq(names, []byte{0}) {
-		if len(name) == 0 || strings.HasPrefix(string(name), overlayPrefix()) {
-			continue
+		if len(name) == 0 || strings.HasPrefix(string(name), overlayPrefix()) || strings.HasPrefix(string(name), "trusted.SGI_ACL_") {
+			continue // xfs shows root its ACLs under that name, too
 		}
 		v, err := readGrowing(func(b []byte) (int, error) { return unix.Lgetxattr(path, string(name), b) })
 		if err != nil {

@@ -67,8 +67,8 @@ func attributes(p string) ([]string, error) {
 	}
 	var out []string
 	for _, name := range names {
-		if strings.Contains(name, ".overlay.") && !strings.HasSuffix(name, ".overlay.opaque") {
-			continue
+		if strings.Contains(name, ".overlay.") && !strings.HasSuffix(name, ".overlay.opaque") || strings.HasPrefix(name, "trusted.SGI_ACL_") {
+			continue // xfs shows root its ACLs under that name, too
 		}
 		value := make([]byte, 64<<10)
 		n, err := unix.Lgetxattr(p, name, value)

@@ -25,6 +25,7 @@
 // Times are written in UTC with FAT's resolution: two seconds for the time of
 // modification, from 1980 to 2107.
 //
-// The package does not read, check or resize file systems, and makes no
-// bootable boot sector: its code hands over to the next boot device.
+// Image reads file systems, whoever made them, for those who compare. The package
+// does not check or resize any, and makes no bootable boot sector: its code hands
+// over to the next boot device.
 package fat

@@ -67,7 +67,7 @@ func (d *disk) mendBtrfs(ctx context.Context, f *blockdev.FSPlan, target *os.Fil
 	if err := errors.Join(image.Grow(f.Size), blockdev.SetBtrfsUUID(image, *f)); err != nil || view == "" {
 		return err
 	}
-	m := btrfsMender{node: f.Node, image: image, at: d.tree.Time}
+	m := btrfsMender{node: f.Node, image: image, at: d.tree.Time, clamp: d.clamp}
 	return m.tree(ctx, btrfs.TopTree, view, "/")
 }
 
@@ -75,6 +75,7 @@ type btrfsMender struct {
 	node  string
 	image *btrfs.Image
 	at    *time.Time
+	clamp func(unix.Timespec) unix.Timespec
 	files *btrfs.Files // of one tree
 	found map[uint64]*btrfsFound
 }
@@ -182,7 +183,7 @@ func (m *btrfsMender) inodes() map[uint64]btrfs.Inode {
 	for n, f := range m.found {
 		i := btrfs.Inode{
 			Mode: f.st.Mode, UID: f.st.Uid, GID: f.st.Gid, Links: f.names, Rdev: uint64(f.st.Rdev), Size: f.st.Size,
-			Atime: f.st.Atim, Mtime: f.st.Mtim, Ctime: own, Btime: own,
+			Atime: f.st.Atim, Mtime: m.clamp(f.st.Mtim), Ctime: own, Btime: own,
 		}
 		if m.at != nil {
 			i.Atime = own

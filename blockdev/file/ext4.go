@@ -30,7 +30,7 @@ func (d *disk) ext(ctx context.Context, f *blockdev.FSPlan, view string) error {
 }
 
 func (d *disk) extByTool(ctx context.Context, f *blockdev.FSPlan, view, target string, inImage bool) error {
-	m := blockdev.Mke2fs{Profile: d.profile, Target: target, InImage: inImage, Time: d.tree.Time, Tree: view}
+	m := blockdev.Mke2fs{Profile: d.profile, Target: target, InImage: inImage, Time: d.tree.Time, Tree: view, NotEmpty: inImage && d.notEmpty}
 	if err := d.mke2fs(ctx, f, m); err != nil || view == "" {
 		return err
 	}
@@ -40,7 +40,7 @@ func (d *disk) extByTool(ctx context.Context, f *blockdev.FSPlan, view, target s
 // extOptions reads the command line that mke2fs would get.
 func (d *disk) extOptions(f *blockdev.FSPlan) (ext4.Options, error) {
 	args, _ := blockdev.Mke2fsCommand(*f, blockdev.Mke2fs{InImage: true})
-	o := ext4.Options{Size: f.Size, Time: d.tree.Time}
+	o := ext4.Options{Size: f.Size, Time: d.tree.Time, Clamp: d.tree.Clamp, NotEmpty: d.notEmpty}
 	err := ext4.ParseArgs(args[:len(args)-2], &o) // without target and size
 	if err == nil {
 		err = o.Check()

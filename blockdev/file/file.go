@@ -87,6 +87,8 @@ type disk struct {
 	devices map[string]device // volumes, and what they lie on
 	undo    undo              // what Create needs itself
 	files   undo              // the images
+
+	notEmpty bool // the images may hold old data
 }
 
 // Dir is empty: nothing is mounted.
@@ -107,16 +109,10 @@ func (d *disk) Commit(context.Context) error {
 // Close removes the raw files, unless they have been committed.
 func (d *disk) Close() error { return d.files.run() }
 
-func (d *disk) create(ctx context.Context) (err error) {
-	if d.work, err = os.MkdirTemp(d.o.WorkDir, "file-"); err != nil {
+func (d *disk) create(ctx context.Context) error {
+	if err := d.prepare(); err != nil {
 		return err
 	}
-	// Not RemoveAll: should a bind be left below it, what is bound must survive.
-	d.undo.push(func() error { return os.Remove(d.work) })
-	if d.profile, err = blockdev.WriteMke2fsProfile(d.work); err != nil {
-		return err
-	}
-	d.undo.push(func() error { return os.Remove(d.profile) })
 	if err := d.refusals(ctx); err != nil {
 		return err
 	}
@@ -136,6 +132,20 @@ func (d *disk) create(ctx context.Context) (err error) {
 		}
 	}
 	return v.close()
+}
+
+// prepare makes the work folder.
+func (d *disk) prepare() (err error) {
+	if d.work, err = os.MkdirTemp(d.o.WorkDir, "file-"); err != nil {
+		return err
+	}
+	// Not RemoveAll: should a bind be left below it, what is bound must survive.
+	d.undo.push(func() error { return os.Remove(d.work) })
+	if d.profile, err = blockdev.WriteMke2fsProfile(d.work); err != nil {
+		return err
+	}
+	d.undo.push(func() error { return os.Remove(d.profile) })
+	return nil
 }
 
 // image makes a disk's file and its table.

@@ -24,17 +24,22 @@ func (d *disk) fileSystem(ctx context.Context, f *blockdev.FSPlan) (err error) {
 			return fmt.Errorf("making a view of %s: %w", f.MountPoint, err)
 		}
 	}
+	return d.fill(ctx, f, v.dir)
+}
+
+// fill makes one file system of a view; "": an empty one.
+func (d *disk) fill(ctx context.Context, f *blockdev.FSPlan, view string) error {
 	switch f.FSType {
 	case "vfat":
-		return d.vfat(ctx, f, v.dir)
+		return d.vfat(ctx, f, view)
 	case "swap":
 		return d.onto(f, func(w io.WriterAt) error { return blockdev.WriteSwap(w, *f) })
 	case "xfs":
 		return d.xfs(ctx, f)
 	case "btrfs":
-		return d.btrfs(ctx, f, v.dir)
+		return d.btrfs(ctx, f, view)
 	}
-	return d.ext(ctx, f, v.dir)
+	return d.ext(ctx, f, view)
 }
 
 func (d *disk) vfat(ctx context.Context, f *blockdev.FSPlan, view string) error {
@@ -42,12 +47,8 @@ func (d *disk) vfat(ctx context.Context, f *blockdev.FSPlan, view string) error 
 	if err != nil {
 		return err
 	}
-	write := func(w io.WriterAt) error { return fat.Write(ctx, w, view, o) }
-	if d.scrambled(f.Base) { // it counts on zeros where it writes nothing
-		err = d.throughFile(f, func(target *os.File) error { return write(target) })
-	} else {
-		err = d.onto(f, write)
-	}
+	o.NotEmpty = d.notEmpty || d.scrambled(f.Base)
+	err = d.onto(f, func(w io.WriterAt) error { return fat.Write(ctx, w, view, o) })
 	if e := (*fat.FullError)(nil); errors.As(err, &e) {
 		return full(f, err)
 	}
@@ -60,11 +61,17 @@ func (d *disk) onto(f *blockdev.FSPlan, write func(io.WriterAt) error) error {
 	if f.Disk == "" {
 		return write(d.devices[f.Base])
 	}
-	image, err := os.OpenFile(d.images[f.Disk], os.O_RDWR, 0)
+	image, err := d.openImage(f)
 	if err != nil {
 		return err
 	}
 	return errors.Join(write(image), image.Close())
+}
+
+// openImage opens what a file system lies on. O_EXCL keeps others from using it,
+// where it is a device.
+func (d *disk) openImage(f *blockdev.FSPlan) (*os.File, error) {
+	return os.OpenFile(d.images[f.Disk], os.O_RDWR|unix.O_EXCL, 0)
 }
 
 // full is the error that lets a computed size grow.

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/lithify/lithify/blockdev"
 	"golang.org/x/sys/unix"
@@ -18,7 +20,7 @@ import (
 // mend puts right what mke2fs -d leaves behind, by one run of debugfs.
 func (d *disk) mend(ctx context.Context, f *blockdev.FSPlan, target, tree string) error {
 	device := fmt.Sprintf("%s?offset=%d", target, f.Offset)
-	m := mender{disk: d, device: device, tree: tree, links: map[uint64]*names{}}
+	m := mender{disk: d, plan: f, device: device, tree: tree, links: map[uint64]*names{}}
 	script, err := m.script(ctx)
 	if err != nil {
 		return fmt.Errorf("reading %q: %w", tree, err)
@@ -49,6 +51,7 @@ func complaints(out []byte) error {
 // mender writes debugfs' commands for one file system.
 type mender struct {
 	*disk
+	plan         *blockdev.FSPlan
 	device, tree string
 	out          bytes.Buffer
 	links        map[uint64]*names // symbolic links with several names, by inode
@@ -61,7 +64,7 @@ type names struct {
 }
 
 func (m *mender) script(ctx context.Context) ([]byte, error) {
-	if err := m.rootCommands(&m.out, m.tree); err != nil {
+	if err := m.rootCommands(&m.out, m.plan, m.tree); err != nil {
 		return nil, err
 	}
 	err := filepath.WalkDir(m.tree, func(p string, _ fs.DirEntry, err error) error {
@@ -81,6 +84,8 @@ func (m *mender) entry(ctx context.Context, p string) error {
 	if err := unix.Lstat(p, &st); err != nil {
 		return err
 	}
+	late := m.clamp(st.Mtim) != st.Mtim
+	st.Mtim = m.clamp(st.Mtim)
 	name, plain := quote(strings.TrimPrefix(p, m.tree))
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK && st.Nlink > 1 && plain {
 		m.link(name, st)
@@ -95,10 +100,10 @@ func (m *mender) entry(ctx context.Context, p string) error {
 		}
 		name = inode
 	}
-	if st.Mtim.Sec != int64(int32(st.Mtim.Sec)) { // mke2fs 1.47.2 makes it 2038
+	if late || st.Mtim.Sec != int64(int32(st.Mtim.Sec)) { // mke2fs 1.47.2 makes it 2038
 		fmt.Fprintf(&m.out, "set_inode_field %s mtime @%d\n", name, int32(st.Mtim.Sec))
 	}
-	if st.Mtim.Nsec != 0 || st.Mtim.Sec != int64(int32(st.Mtim.Sec)) {
+	if late || st.Mtim.Nsec != 0 || st.Mtim.Sec != int64(int32(st.Mtim.Sec)) {
 		fmt.Fprintf(&m.out, "set_inode_field %s mtime_extra %#x\n", name, extra(st.Mtim))
 	}
 	m.fixTimes(&m.out, name)
@@ -163,16 +168,32 @@ func extra(t unix.Timespec) uint32 {
 	return epoch | uint32(t.Nsec)<<2
 }
 
+// ownsRoot says whether the options give the root folder an owner.
+func ownsRoot(f *blockdev.FSPlan) bool {
+	return slices.ContainsFunc(f.Options, func(w string) bool { return strings.Contains(w, "root_owner") })
+}
+
+// clamp makes a late time of modification the disk's, where that is wanted.
+func (d *disk) clamp(t unix.Timespec) unix.Timespec {
+	if d.tree.Clamp && d.tree.Time != nil && d.tree.Time.Before(time.Unix(t.Unix())) {
+		return unix.NsecToTimespec(d.tree.Time.UnixNano())
+	}
+	return t
+}
+
 // rootCommands set the root folder's own inode like the tree's.
-func (d *disk) rootCommands(b *bytes.Buffer, tree string) error {
+func (d *disk) rootCommands(b *bytes.Buffer, f *blockdev.FSPlan, tree string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(tree, &st); err != nil {
 		return err
 	}
+	st.Mtim = d.clamp(st.Mtim)
 	set := func(field string, value any) { fmt.Fprintf(b, "set_inode_field <2> %s %v\n", field, value) }
 	set("mode", fmt.Sprintf("0%o", st.Mode))
-	set("uid", st.Uid)
-	set("gid", st.Gid)
+	if !ownsRoot(f) {
+		set("uid", st.Uid)
+		set("gid", st.Gid)
+	}
 	set("mtime", fmt.Sprintf("@%d", int32(st.Mtim.Sec)))
 	set("mtime_extra", fmt.Sprintf("%#x", extra(st.Mtim)))
 	d.fixTimes(b, "<2>")

@@ -3,6 +3,7 @@ package file_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -58,6 +59,10 @@ func TestUserNamespace(t *testing.T) {
 		if err := os.WriteFile(path, bytes.Repeat([]byte(name), 4000), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+	sparse := filepath.Join(tree, "etc/sparse")
+	if err := errors.Join(os.WriteFile(sparse, make([]byte, 100000), 0o644), os.Truncate(sparse, 300000)); err != nil {
+		t.Fatal(err)
 	}
 	first, second, third := t.TempDir(), t.TempDir(), t.TempDir()
 	for _, work := range []string{first, second} {

@@ -40,13 +40,13 @@ var upper = []stack{
 	{"lvm", "- lvm: {pvs: [{name: '@v', base: BASE}], vgs: [{name: '@g', base: '@v'}], lvs: [" +
 		"{name: '@root', base: '@g', extents: 70%VG, mkfs: {type: ext3, label: '@', mount: {mount_point: /}}}," +
 		"{name: '@-var_x', base: '@g', extents: 100%FREE, mkfs: {type: ext4, label: '@v', mount: {mount_point: /var}}}]}\n"},
-	{"luks", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
-	{"luks, 512", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2, sector_size: 512, key_size: 256, mkfs: {type: ext2, label: '@', mount: {mount_point: /}}}\n"},
-	{"luks1", "- luks: {name: '@c1', base: BASE, key_env: KEY, type: luks1, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
-	{"lvm on luks", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2}\n- lvm: {pvs: [{name: '@v', base: '@c1'}], vgs: [{name: '@g', base: '@v'}]," +
+	{"luks", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2, iterations: 1000, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
+	{"luks, 512", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2, iterations: 1000, sector_size: 512, key_size: 256, mkfs: {type: ext2, label: '@', mount: {mount_point: /}}}\n"},
+	{"luks1", "- luks: {name: '@c1', base: BASE, key_env: KEY, type: luks1, iterations: 1000, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
+	{"lvm on luks", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2, iterations: 1000}\n- lvm: {pvs: [{name: '@v', base: '@c1'}], vgs: [{name: '@g', base: '@v'}]," +
 		" lvs: [{name: '@root', base: '@g', extents: 100%VG, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}]}\n"},
 	{"luks on lvm", "- lvm: {pvs: [{name: '@v', base: BASE}], vgs: [{name: '@g', base: '@v'}], lvs: [{name: '@root', base: '@g', extents: 100%VG," +
-		" luks: {name: '@c1', key_env: KEY, pbkdf: pbkdf2, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}}]}\n"},
+		" luks: {name: '@c1', key_env: KEY, pbkdf: pbkdf2, iterations: 1000, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}}]}\n"},
 }
 
 // more are those that are no product of a lower and an upper one.
@@ -58,13 +58,13 @@ var more = []stack{
 	{"array of volumes", twoDisks + "- lvm: {pvs: [{name: '@v', base: '@a'}], vgs: [{name: '@g', base: '@v'}], lvs: [{name: '@x', base: '@g', extents: 100%VG}]}\n" +
 		"- lvm: {name: l2, pvs: [{name: '@w', base: '@b'}], vgs: [{name: '@h', base: '@w'}], lvs: [{name: '@y', base: '@h', extents: 100%VG}]}\n" +
 		"- md: {name: '@m', level: raid1, base: ['@x', '@y'], mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
-	{"mirror of encrypted disks", twoDisks + "- luks: {name: '@c1', base: '@a', key_env: KEY, pbkdf: pbkdf2}\n- luks: {name: '@c2', base: '@b', key_env: KEY, pbkdf: pbkdf2}\n" +
+	{"mirror of encrypted disks", twoDisks + "- luks: {name: '@c1', base: '@a', key_env: KEY, pbkdf: pbkdf2, iterations: 1000}\n- luks: {name: '@c2', base: '@b', key_env: KEY, pbkdf: pbkdf2, iterations: 1000}\n" +
 		"- md: {name: '@m', level: raid1, base: ['@c1', '@c2'], mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
 	{"vfat and swap on lvm", "- local_loop: {name: '@a'}\n- lvm: {pvs: [{name: '@v', base: '@a'}], vgs: [{name: '@g', base: '@v'}], lvs: [" +
 		"{name: '@root', base: '@g', extents: 60%VG, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}," +
 		"{name: '@fat', base: '@g', size: 40MiB, mkfs: {type: vfat, label: '@F', mount: {mount_point: /boot}}}," +
 		"{name: '@swap', base: '@g', size: 8MiB, mkfs: {type: swap, label: '@S', mount: {mount_point: none, fstab: {}}}}]}\n"},
-	{"btrfs on luks, mke2fs on lvm", twoDisks + "- luks: {name: '@c1', base: '@b', key_env: KEY, pbkdf: pbkdf2, mkfs: {type: btrfs, label: '@B', mount: {mount_point: /srv}}}\n" +
+	{"btrfs on luks, mke2fs on lvm", twoDisks + "- luks: {name: '@c1', base: '@b', key_env: KEY, pbkdf: pbkdf2, iterations: 1000, mkfs: {type: btrfs, label: '@B', mount: {mount_point: /srv}}}\n" +
 		"- lvm: {pvs: [{name: '@v', base: '@a'}], vgs: [{name: '@g', base: '@v'}], lvs: [{name: '@root', base: '@g', extents: 100%VG," +
 		" mkfs: {type: ext4, opts: '-O quota', label: '@', mount: {mount_point: /}}}]}\n"},
 }

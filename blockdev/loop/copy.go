@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lithify/lithify/blockdev/sparse"
 )
 
 // copier copies a folder's content and its own metadata into an empty file
@@ -211,32 +213,24 @@ func (c *copier) copyFile(j job, buf []byte) error {
 	return c.metadata(j)
 }
 
-// copyData copies the data and leaves the holes. Where there are as many blocks
-// as bytes there is no hole to look for.
+// copyData copies the data and leaves the holes, both as package sparse has them:
+// sizes were computed with that.
 func copyData(in, out *os.File, st *unix.Stat_t, buf []byte) error {
-	if st.Blocks*512 >= st.Size || st.Size <= 4096 {
+	has, err := sparse.Has(int(in.Fd()), st)
+	if err != nil {
+		return err
+	}
+	if !has {
 		return copyRange(in, out, 0, st.Size, buf)
 	}
-	pos := int64(0)
-	for pos < st.Size {
-		start, err := unix.Seek(int(in.Fd()), pos, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			break
-		}
-		if errors.Is(err, unix.EINVAL) { // no such call here
-			return copyRange(in, out, 0, st.Size, buf)
-		}
-		if err != nil {
+	data, err := sparse.Data(int(in.Fd()), st.Size, 4096)
+	if err != nil {
+		return err
+	}
+	for _, r := range data {
+		if err := copyRange(in, out, r.From, r.To-r.From, buf); err != nil {
 			return err
 		}
-		end, err := unix.Seek(int(in.Fd()), start, unix.SEEK_HOLE)
-		if err != nil {
-			return err
-		}
-		if err := copyRange(in, out, start, min(end, st.Size)-start, buf); err != nil {
-			return err
-		}
-		pos = end
 	}
 	return out.Truncate(st.Size)
 }

@@ -16,4 +16,7 @@
 // killed in mount and PID namespaces of its own leaves none. Mounts are made
 // below the work folder only, in a private subtree. Boot code is not placed
 // here, and no file of the content is changed.
+//
+// MountReadOnly stands beside all that: it shows a part of any image to those who
+// compare.
 package loop

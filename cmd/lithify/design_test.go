@@ -19,6 +19,7 @@ var reach = map[string][]string{
 	"blockdev/file":           {"blockdev", "blockdev/btrfs", "blockdev/fat", "blockdev/file/ext4"},
 	"blockdev/boot":           {"blockdev", "blockdev/btrfs", "blockdev/fat"},
 	"blockdev/boot/boottest":  {},
+	"blockdev/compare":        {"blockdev/fat", "blockdev/extread"},
 	"blockdev/blockdevtest":   {"blockdev", "blockdev/btrfs", "blockdev/fat"},
 	"contrib/bench.d/convert": {"convert"},
 }

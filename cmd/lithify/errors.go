@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/compare"
 	"github.com/lithify/lithify/blockdev/file"
 	"github.com/lithify/lithify/convert"
 	"github.com/lithify/lithify/elements"
@@ -75,6 +76,7 @@ func exitCode(err error) int {
 		noSpaces *runner.NoUserNamespaceError
 		full     *blockdev.NoSpaceError
 		tooSmall *blockdev.SizeError
+		reader   *compare.ToolError
 	)
 	switch {
 	case err == nil:
@@ -87,12 +89,14 @@ func exitCode(err error) int {
 		return 128 + int(killed.Signal)
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &tools), errors.As(err, &tool), errors.As(err, &foreign):
+	case errors.As(err, &tools), errors.As(err, &tool), errors.As(err, &foreign), errors.As(err, &reader):
 		return exitTool
 	case errors.As(err, &noIDs), errors.As(err, &noSpaces):
 		return exitUserIDs
 	case isUsersMistake(err):
 		return exitUsage
+	case errors.As(err, new(troubleError)) && !errors.Is(err, syscall.ENOSPC):
+		return exitTrouble
 	case errors.As(err, &full) && full.Explicit, errors.As(err, &tooSmall):
 		return exitTooSmall
 	case errors.As(err, &hook):
@@ -120,12 +124,13 @@ func isUsersMistake(err error) bool {
 		treeLate   *rootfs.NotYetError
 		format     *convert.RefusedError
 		refused    *file.RefusedError
+		single     *file.SingleError
 	)
 	return errors.Is(err, errUsage) || errors.Is(err, errNotYet) ||
 		errors.As(err, &missing) || errors.As(err, &provided) || errors.As(err, &noSystem) || errors.As(err, &collision) ||
 		errors.As(err, &inFile) || errors.As(err, &layouts) ||
 		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &format) ||
-		errors.As(err, &refused)
+		errors.As(err, &refused) || errors.As(err, &single)
 }
 
 // ownExitCode is the code of a hook, or of a file of environment.d; one that never
@@ -147,7 +152,7 @@ func hint(err error) string {
 	)
 	switch {
 	case errors.As(err, &full) && full.Explicit, errors.As(err, &tooSmall):
-		return "give a larger --image-size, or none: then the size is computed from the content"
+		return "give a larger --image-size (of mkfs: --size), or none: then the size is computed from the content"
 	case errors.As(err, &hook):
 		return ""
 	case errors.Is(err, syscall.ENOSPC):

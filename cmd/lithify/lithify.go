@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -26,11 +27,14 @@ func version() string {
 
 // lithifyMain is the program under its own name.
 func lithifyMain(ctx context.Context, args, env []string, _ io.Reader, stdout, stderr io.Writer) int {
-	root := newLithifyCommand(env, stdout)
+	root := newLithifyCommand(env, stdout, stderr)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
+		if errors.Is(err, errDifferent) {
+			return exitDifferent
+		}
 		if strings.HasPrefix(err.Error(), "unknown ") { // cobra has no type for these
 			err = usagef("%w; lithify --help lists what there is", err)
 		}
@@ -39,7 +43,7 @@ func lithifyMain(ctx context.Context, args, env []string, _ io.Reader, stdout, s
 	return exitOK
 }
 
-func newLithifyCommand(env []string, stdout io.Writer) *cobra.Command {
+func newLithifyCommand(env []string, stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "lithify",
 		Short:         "Turn elements into disk images",
@@ -53,11 +57,16 @@ func newLithifyCommand(env []string, stdout io.Writer) *cobra.Command {
 	create.ValidArgsFunction = completeElements(environmentMap(env)["ELEMENTS_PATH"])
 	create.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), helpText()) })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(create, newPlanCommand(env, stdout), newElementsCommand(env, stdout), newCacheCommand(env, stdout), newCompletionCommand(root, stdout), &cobra.Command{
+	root.AddCommand(create, newPlanCommand(env, stdout), newElementsCommand(env, stdout), newCacheCommand(env, stdout), newCompareCommand(stdout),
+		newBlockdevCommand(env, stdout, stderr), newCompletionCommand(root, stdout), newVersionCommand(stdout))
+	return root
+}
+
+func newVersionCommand(stdout io.Writer) *cobra.Command {
+	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		Run:   func(*cobra.Command, []string) { fmt.Fprintln(stdout, version()) },
-	})
-	return root
+	}
 }

@@ -37,7 +37,7 @@ timed() {
 }
 
 wall() { cut -d' ' -f1 "$work/logs/$1.time"; }
-processor() { awk '{ printf "%.1f", $2 + $3 }' "$work/logs/$1.time"; }
+processor() { awk '{ printf "%.2f", $2 + $3 }' "$work/logs/$1.time"; }
 largest() { awk '{ printf "%.0f", $4 / 1024 }' "$work/logs/$1.time"; }
 
 # ours NAME STORE OPTION...: one timed build by lithify; its own log is

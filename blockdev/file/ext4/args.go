@@ -2,7 +2,9 @@ package ext4
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 )
@@ -78,7 +80,11 @@ func ParseArgs(words []string, o *Options) error {
 			}
 			value, words = words[0], words[1:]
 		}
-		if err := f.set(o, value); err != nil {
+		err := f.set(o, value)
+		if errors.As(err, new(*ArgsError)) {
+			return err
+		}
+		if err != nil {
 			return &ArgsError{"-" + word[1:2] + " " + value, err.Error()}
 		}
 	}
@@ -132,16 +138,32 @@ func setExtended(o *Options, v string) error {
 			err = parseUUID(value, &o.HashSeed)
 		case "resize":
 			err = whole(&o.ResizeBlocks)(value)
+		case "root_owner":
+			o.RootOwner, err = parseOwner(value)
 		case "offset":
 			o.Offset, err = strconv.ParseInt(value, 10, 63)
 		default:
-			err = fmt.Errorf("%s is not known here", name)
+			return &ArgsError{"-E " + name, "not known here"}
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// parseOwner reads UID:GID; "": whoever runs this, as mke2fs has it.
+func parseOwner(v string) (*Owner, error) {
+	if v == "" {
+		return &Owner{uint32(os.Getuid()), uint32(os.Getgid())}, nil
+	}
+	user, group, ok := strings.Cut(v, ":")
+	uid, err := strconv.ParseUint(user, 10, 32)
+	gid, err2 := strconv.ParseUint(group, 10, 32)
+	if !ok || err != nil || err2 != nil {
+		return nil, fmt.Errorf("root_owner %q: allowed: UID:GID", v)
+	}
+	return &Owner{uint32(uid), uint32(gid)}, nil
 }
 
 func parseUUID(v string, to *[16]byte) error {

@@ -2,9 +2,11 @@ package ext4_test
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/lithify/lithify/blockdev/blockdevtest"
 	"github.com/lithify/lithify/blockdev/file/ext4"
 )
 
@@ -25,6 +27,24 @@ func TestArgs(t *testing.T) {
 	}
 }
 
+// TestArgsOwner gives the root folder an owner: debugfs sees it.
+func TestArgsOwner(t *testing.T) {
+	blockdevtest.Need(t, "debugfs")
+	for _, tree := range []string{"", t.TempDir()} {
+		o := ext4.Options{Size: 8 << 20}
+		if err := ext4.ParseArgs([]string{"-E", "root_owner=70000:8"}, &o); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "image")
+		if err := writeTo(t, path, tree, o); err != nil {
+			t.Fatal(err)
+		}
+		if out := tool(t, "debugfs", "-R", "stat <2>", path); !strings.Contains(out, "User: 70000   Group:     8") {
+			t.Error(out)
+		}
+	}
+}
+
 func TestArgsRefused(t *testing.T) {
 	for _, c := range []struct{ words, want string }{
 		{"-T news", `option "-T": not known here`},
@@ -32,7 +52,8 @@ func TestArgsRefused(t *testing.T) {
 		{"-O bigalloc", `feature "bigalloc" is not known here`},
 		{"-O ^fast_commit", "fast_commit"},
 		{"-E stride=4", "stride"},
-		{"-E root_owner=1:2", "root_owner"},
+		{"-E root_owner=1", "UID:GID"},
+		{"-E root_owner=-1:0", "UID:GID"},
 		{"-J device=/dev/sdb", "size=MEGABYTES"},
 		{"-J size=0", "out of range"},
 		{"-J size=99999999999", "out of range"},

@@ -41,6 +41,9 @@ var attrPrefixes = []struct {
 // newAttr translates an attribute; ok is false for a name that ext4 has no
 // place for, such as one of another file system's own.
 func newAttr(name string, value []byte) (a attr, ok bool, err error) {
+	if strings.HasPrefix(name, "trusted.SGI_ACL_") { // xfs shows root its ACLs a second time
+		return attr{}, false, nil
+	}
 	for _, p := range attrPrefixes {
 		rest, found := strings.CutPrefix(name, p.prefix)
 		if !found || p.whole != (rest == "") {

@@ -11,7 +11,7 @@ func (v *volume) data(ctx context.Context, it *item, n *inode) error {
 	m := &blockMap{}
 	end := int64(0) // blocks before it have their place
 	for _, s := range it.spans {
-		from, to := max(end, s.from/v.bs), ceil(s.to, v.bs)
+		from, to := max(end, s.From/v.bs), ceil(s.To, v.bs)
 		for from < to {
 			r := v.take(to - from)
 			m.add(from, r)
@@ -34,9 +34,13 @@ func (v *volume) copyExtents(ctx context.Context, it *item, m *blockMap) error {
 		}
 		return nil
 	}
+	rest, err := v.byKernel(ctx, it, parts(m, v.bs))
+	if err != nil {
+		return err
+	}
 	c := &copier{v: v, it: it, filled: make(chan chunk, bufferCount-3)}
 	c.stop, c.cancel = context.WithCancel(ctx)
-	go c.readAll(m)
+	go c.readAll(rest)
 	return c.writeAll()
 }
 
@@ -49,7 +53,7 @@ func (v *volume) copyShort(data []byte, e extent) {
 	}
 }
 
-// copier copies a long file: one goroutine reads ahead, the other gives to the
+// copier copies what the kernel did not of a long file: one goroutine reads ahead, the other gives to the
 // output.
 type copier struct {
 	v      *volume
@@ -65,11 +69,11 @@ type chunk struct {
 	err error
 }
 
-func (c *copier) readAll(m *blockMap) {
+func (c *copier) readAll(all []part) {
 	defer close(c.filled)
-	for _, e := range m.all {
-		for done := int64(0); done < e.n*c.v.bs; {
-			k := c.read(e, done)
+	for _, p := range all {
+		for done := int64(0); done < p.n; {
+			k := c.read(part{p.from + done, p.at + done, p.n - done})
 			c.filled <- k
 			if k.err != nil {
 				return
@@ -82,18 +86,17 @@ func (c *copier) readAll(m *blockMap) {
 	}
 }
 
-// read fills one buffer with whole blocks of an extent. What is behind the
-// file's end is zero.
-func (c *copier) read(e extent, done int64) chunk {
-	if err := c.stop.Err(); err != nil {
-		return chunk{err: err}
+// read fills one buffer with the beginning of a part. What is behind the file's
+// end is zero.
+func (c *copier) read(p part) chunk {
+	if c.stop.Err() != nil {
+		return chunk{err: context.Cause(c.stop)}
 	}
 	buf := <-c.v.out.free
-	buf = buf[:min(bufferSize, e.n*c.v.bs-done)]
-	at := e.logical*c.v.bs + done
-	want := int(min(int64(len(buf)), c.it.st.Size-at))
+	buf = buf[:min(bufferSize, p.n)]
+	want := int(min(int64(len(buf)), c.it.st.Size-p.from))
 	for n := 0; n < want; {
-		k, err := pread(c.it.fd, buf[n:want], at+int64(n))
+		k, err := pread(c.it.fd, buf[n:want], p.from+int64(n))
 		if err != nil || k == 0 {
 			c.v.out.free <- buf[:bufferSize]
 			return chunk{err: changed(c.it, err)}
@@ -101,7 +104,7 @@ func (c *copier) read(e extent, done int64) chunk {
 		n += k
 	}
 	clear(buf[want:])
-	return chunk{buf, e.at*c.v.bs + done, nil}
+	return chunk{buf, p.at, nil}
 }
 
 func changed(it *item, err error) error {

@@ -20,6 +20,7 @@ func FuzzWrite(f *testing.F) {
 	}
 	f.Add(uint64(7), uint16(431), uint32(8388680), uint32(19))      // inodes run out before blocks do
 	f.Add(uint64(0x169), uint16(4), uint32(0x3fffd6), uint32(0xb8)) // so few inodes that rounding left eight
+	f.Add(uint64(347), uint16(173), uint32(4194365), uint32(185))   // an offset that is no multiple of blocks
 	f.Fuzz(func(t *testing.T, seed uint64, files uint16, size, more uint32) {
 		tree := t.TempDir()
 		grow(t, tree, seed, int(files%800))

@@ -31,6 +31,7 @@ type Options struct {
 	LastMounted  string   // the mount point that tools show; at most 64 bytes
 	UUID         [16]byte // zero: random
 	HashSeed     [16]byte // of hashed folders; zero: random
+	RootOwner    *Owner   // of the root folder; nil: the tree's, of an empty one 0:0
 	MountOptions *uint32  // default mount options, bits of the superblock's field; nil: acl, user_xattr
 
 	// Time is that of the superblock and of all the writer makes itself, and the
@@ -42,6 +43,9 @@ type Options struct {
 
 	Workers int // files read at a time; 0: four for each processor, at most 16
 }
+
+// Owner is a user and a group, by number.
+type Owner struct{ UID, GID uint32 }
 
 // Default mount options of the superblock.
 const (

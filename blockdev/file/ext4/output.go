@@ -21,6 +21,7 @@ type output struct {
 	done   chan struct{}
 	mu     sync.Mutex
 	err    error // the first
+	kernel *kernel
 }
 
 type job struct {
@@ -37,7 +38,7 @@ const (
 )
 
 func newOutput(w io.WriterAt, l *layout) *output {
-	o := &output{w: w, offset: l.o.Offset, size: l.blocks * l.bs, zeros: l.o.NotEmpty}
+	o := &output{w: w, offset: l.o.Offset, size: l.blocks * l.bs, zeros: l.o.NotEmpty, kernel: kernelFor(w)}
 	o.free = make(chan []byte, bufferCount)
 	for range bufferCount {
 		o.free <- make([]byte, bufferSize)
@@ -111,6 +112,7 @@ func (o *output) close() error {
 	o.flush()
 	close(o.jobs)
 	<-o.done
+	o.kernel.close()
 	return o.failed()
 }
 

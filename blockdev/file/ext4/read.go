@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lithify/lithify/blockdev/sparse"
 )
 
 var ne = binary.NativeEndian
@@ -85,7 +87,7 @@ func (v *volume) readFile(it *item) error {
 	if err != nil || it.st.Size == 0 {
 		return err
 	}
-	if it.spans, err = spans(fd, &it.st); err != nil || it.st.Size >= shortFile {
+	if it.spans, err = v.spans(fd, &it.st); err != nil || it.st.Size >= shortFile {
 		return err
 	}
 	return v.readShort(it)
@@ -128,30 +130,13 @@ func pread(fd int, b []byte, at int64) (int, error) {
 	}
 }
 
-// spans finds the parts that are no holes. Only a file with less on its disk
-// than its length is worth the calls.
-func spans(fd int, st *unix.Stat_t) ([]span, error) {
-	whole := []span{{0, st.Size}}
-	if st.Blocks*512 >= st.Size {
-		return whole, nil
+// spans finds the parts that are no holes, such that it does not show on what
+// the tree lies.
+func (v *volume) spans(fd int, st *unix.Stat_t) ([]sparse.Range, error) {
+	if has, err := sparse.Has(fd, st); err != nil || !has {
+		return []sparse.Range{{From: 0, To: st.Size}}, err
 	}
-	var all []span
-	for pos := int64(0); pos < st.Size; {
-		from, err := unix.Seek(fd, pos, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			break
-		}
-		if err != nil { // no such call here
-			return whole, nil
-		}
-		to, err := unix.Seek(fd, from, unix.SEEK_HOLE)
-		if err != nil {
-			return nil, fmt.Errorf("looking for holes: %w", err)
-		}
-		all = append(all, span{from, min(to, st.Size)})
-		pos = to
-	}
-	return all, nil
+	return sparse.Data(fd, st.Size, v.bs)
 }
 
 // readAttrs reads extended attributes by the calls for a path or a descriptor.

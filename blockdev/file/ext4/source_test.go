@@ -11,7 +11,8 @@ import (
 )
 
 // TestCopiedTree: inode numbers, order on the disk and the time of the copy do
-// not show. Holes do, and cp makes more of them: neither copy has any.
+// not show. That a file has holes at all does, and cp makes some: neither copy has
+// any. TestHoles has copies with holes.
 func TestCopiedTree(t *testing.T) {
 	blockdevtest.NeedRoot(t)
 	tree, once, again := t.TempDir(), t.TempDir(), t.TempDir()

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lithify/lithify/blockdev/sparse"
 )
 
 // item is one name of the tree on its way from the walk through a reader to the
@@ -24,18 +26,15 @@ type item struct {
 	err   error
 	st    unix.Stat_t
 	attrs []attr
-	data  []byte // of a short file, or a link's target
-	fd    int    // of a long file; 0: none
-	spans []span // of its data
+	data  []byte         // of a short file, or a link's target
+	fd    int            // of a long file; 0: none
+	spans []sparse.Range // of its data
 
 	spared bool // it came under another name: its content was not read
 
 	// The writer sets:
 	ino, parent uint32
 }
-
-// span is a part of a file that is no hole, in bytes.
-type span struct{ from, to int64 }
 
 func (it *item) path() string {
 	if it.in == nil {

@@ -308,6 +308,9 @@ func (v *volume) closeFolder() error {
 	if err != nil {
 		return err
 	}
+	if o := v.o.RootOwner; o != nil && f.it.ino == rootInode {
+		n.uid, n.gid = o.UID, o.GID
+	}
 	if f.it.ino == rootInode && !v.lostFound {
 		if err := v.makeLostFound(); err != nil {
 			return err

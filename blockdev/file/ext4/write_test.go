@@ -90,10 +90,22 @@ func mount(t testing.TB, path string, options ...string) string {
 }
 
 // unmount lets go of a file system, but for its loop device, which the test's
-// end does.
+// end does. It waits until the kernel has: on a machine with builds, a mount
+// namespace that was made meanwhile holds a copy of the mount until it ends.
 func unmount(t testing.TB, dir string) {
 	t.Helper()
+	device := strings.TrimSpace(tool(t, "findmnt", "-n", "-o", "SOURCE", dir))
 	tool(t, "umount", dir)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		f, err := os.OpenFile(device, os.O_RDONLY|unix.O_EXCL, 0)
+		if err == nil {
+			must(t, f.Close())
+			return
+		}
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			t.Fatalf("%s is still mounted somewhere: %v", device, err)
+		}
+	}
 }
 
 // compare has the kernel read an image, and compares with the tree.
