@@ -20,8 +20,9 @@
 //
 //	for each logical volume, in order; n: what each of its stripes still needs
 //	    take the first physical volumes with n extents left, one per stripe
-//	    are there too few: take those with the most left (first come first),
-//	        all they have in common, as one segment; again with what remains
+//	    are there too few: take those with the most left (more than n is n;
+//	        among equals the first), all they have in common, as one segment,
+//	        and go on with what remains
 //
 // Sources: lvm(8) and pvck(8) for names, tags and what lies where; "Logical
 // Volume Manager Administration" of Red Hat Enterprise Linux 6, chapters 5.3.2

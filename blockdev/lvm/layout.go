@@ -1,6 +1,7 @@
 package lvm
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -79,7 +80,7 @@ func (l *Layout) allocate(v Logical) ([]Segment, error) {
 		need := (total - start) / k
 		pvs := l.firstFit(int(k), need)
 		if pvs == nil {
-			pvs = l.roomiest(int(k))
+			pvs = l.roomiest(int(k), need)
 			need = min(need, l.Free(pvs[k-1]))
 		}
 		if need == 0 {
@@ -110,13 +111,13 @@ func (l *Layout) firstFit(k int, n int64) []int {
 }
 
 // roomiest returns the k physical volumes with the most extents left, those
-// with more, then the earlier ones, first.
-func (l *Layout) roomiest(k int) []int {
+// with more, then the earlier ones, first. More than n are no more than n.
+func (l *Layout) roomiest(k int, n int64) []int {
 	pvs := make([]int, len(l.used))
 	for i := range pvs {
 		pvs[i] = i
 	}
-	sort.SliceStable(pvs, func(a, b int) bool { return l.Free(pvs[a]) > l.Free(pvs[b]) })
+	slices.SortStableFunc(pvs, func(a, b int) int { return cmp.Compare(min(n, l.Free(b)), min(n, l.Free(a))) })
 	return pvs[:k]
 }
 
@@ -126,8 +127,9 @@ func (l *Layout) noStripes(v Logical, total, done int64) error {
 		each = append(each, fmt.Sprintf("%q %d", l.group.pvName(pv), l.Free(pv)))
 	}
 	e := l.group.extentSize()
-	return fmt.Errorf("its %d stripes need %s, on as many physical volumes each; %s have room, then too few physical volumes have any left (%s)",
-		v.stripes(), amount(total, e), amount(done, e), strings.Join(each, ", "))
+	k := v.stripes()
+	return fmt.Errorf("its %d stripes need %s, evenly on %d different physical volumes; %s have room so, after which there are left: %s",
+		k, amount(total, e), k, amount(done, e), strings.Join(each, ", "))
 }
 
 // Least returns the size that a physical volume needs for the group to have room

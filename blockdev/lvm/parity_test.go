@@ -39,6 +39,7 @@ func parityGroups() map[string]Group {
 		"striped, first fit":     group(mib, pvs(5, 11, 8, 13), lv("a", 2, 0), lv("b", 12, 2), lv("c", 8, 2)),
 		"striped by three":       group(mib, pvs(5, 11, 8, 13), lv("a", 20, 3)),
 		"striped in pieces":      group(mib, pvs(5, 5, 8, 13), lv("a", 3, 0), lv("b", 20, 2), lv("c", 4, 0)),
+		"stripes, equal to need": group(mib, pvs(15, 7, 2, 12), lv("a", 6, 0), lv("b", 21, 3), lv("c", 4, 0)),
 		"striped by four, full":  group(2*mib, pvs(21, 21, 21, 21), lv("a", 16, 4), lv("b", 64, 4)),
 		"rounded to stripes":     group(mib, pvs(10, 10, 10), lv("a", 7, 3), lv("b", 5, 2)),
 		"odd sizes":              group(8*mib, []int64{100*mib + 512, 77*mib - 512}, lv("a", 88, 0), lv("b", 72, 0)),

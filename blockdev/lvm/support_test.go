@@ -108,11 +108,16 @@ func written(t testing.TB, g Group) (*Layout, []*os.File, []Device) {
 // they are AUTOCLEAR and open here alone.
 func loops(t testing.TB, files []*os.File) []string {
 	t.Helper()
+	return loopsOf(t, files, sector)
+}
+
+func loopsOf(t testing.TB, files []*os.File, sectorSize uint32) []string {
+	t.Helper()
 	var paths []string
 	for _, f := range files {
-		path, err := loop(t, f)
+		path, err := loop(t, f, sectorSize)
 		for try := 0; errors.Is(err, unix.EBUSY) && try < 50; try++ { // somebody else was quicker
-			path, err = loop(t, f)
+			path, err = loop(t, f, sectorSize)
 		}
 		if err != nil {
 			t.Fatalf("loop device: %v", err)
@@ -122,7 +127,7 @@ func loops(t testing.TB, files []*os.File) []string {
 	return paths
 }
 
-func loop(t testing.TB, f *os.File) (string, error) {
+func loop(t testing.TB, f *os.File, sectorSize uint32) (string, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		return "", err
@@ -140,7 +145,7 @@ func loop(t testing.TB, f *os.File) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	config := unix.LoopConfig{Fd: uint32(f.Fd())}
+	config := unix.LoopConfig{Fd: uint32(f.Fd()), Size: sectorSize}
 	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
 	if err := unix.IoctlLoopConfigure(int(d.Fd()), &config); err != nil {
 		return "", errors.Join(err, d.Close())
