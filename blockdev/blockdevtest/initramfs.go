@@ -39,14 +39,15 @@ poweroff -f
 func (k *DebianKernel) initramfs(t testing.TB, g Guest, dir string) {
 	t.Helper()
 	root := filepath.Join(dir, "root")
-	copyFile(t, lookTool(t, "busybox"), filepath.Join(root, "bin", "busybox"))
+	busybox := lookTool(t, "busybox")
+	copyFile(t, busybox, filepath.Join(root, "bin", "busybox"))
 	for name, text := range map[string]string{"init": guestInit, "script": g.Script, "modules": strings.Join(g.Modules, "\n")} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	k.copyModules(t, g.Modules, root)
-	for _, name := range g.Tools {
+	for _, name := range append([]string{busybox}, g.Tools...) {
 		tool := lookTool(t, name)
 		copyFile(t, tool, filepath.Join(root, tool))
 		for _, library := range libraries(t, tool) {
