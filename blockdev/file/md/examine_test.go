@@ -87,6 +87,9 @@ func TestExamine(t *testing.T) {
 		for i, name := range names {
 			_, got := mdadm(t, "--examine", name)
 			wantFields(t, a, got, wantExamined(a, i))
+			if !strings.HasSuffix(got["Checksum"], " - correct") {
+				t.Errorf("%s: checksum %q", describe(a), got["Checksum"])
+			}
 			wantSize(t, a, got["Array Size"], size)
 			if after := got["Unused Space"]; len(after) > 60 || strings.Contains(after, "-") {
 				t.Errorf("%s: unused space %q", describe(a), after)
