@@ -31,7 +31,7 @@
 // gives to machines short of memory, and 8 passes, twice the least that
 // cryptsetup takes and nearly three times the RFC's, to pay for the smaller
 // memory: half a second of one core. PBKDF2 takes what OWASP asked for in 2023,
-// 600,000 iterations of SHA-256. GRUB before 2.14 knows PBKDF2 only, and has
+// 600,000 iterations of SHA-256. GRUB up to 2.12 knows PBKDF2 only, and has
 // neither threads nor SHA instructions: it waits several seconds for those.
 // A slot is no stronger than its passphrase; luksChangeKey sets other costs later.
 //
@@ -65,13 +65,14 @@
 // label or UUID, and writes to standard error. golang.org/x/crypto/xts goes
 // block by block. Here eight blocks go through the processor's AES instructions
 // side by side (xts_amd64.s); elsewhere crypto/aes is called block by block.
-// Writes of more than 256 KiB are spread over all processors.
+// Writes of more than 64 KiB are spread over all processors.
 //
 // Processor seconds for 1 GB in sectors of 4096 bytes, AES-256, on a shared EPYC
 // core (go test -bench . under time): 0.20 here (sectors of 512 bytes 0.26),
 // 1.9 without the instructions, 4.0 by golang.org/x/crypto/xts, 15 by luksy. Into
 // a file in a tmpfs, written over and over: 0.27 plain, 0.53 through a volume, on
-// two cores.
+// two cores. A tree of 684 MB written by package ext4: 0.48 plain, 0.70 to 0.80
+// through a volume; wall time 0.7 to 0.9 and 1.0 to 1.7 s on a busy machine.
 //
 // # What is left out
 //

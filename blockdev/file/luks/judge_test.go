@@ -147,14 +147,30 @@ func TestCryptsetup(t *testing.T) {
 					t.Errorf("no %q in %s", line, dump)
 				}
 			}
-			if test.json && !json.Valid([]byte(m.must("luksDump", "--dump-json-metadata", m.path))) {
-				t.Error("metadata is no JSON")
+			if test.json {
+				m.judgeHeaders()
 			}
 			m.judgeKeys(test.passphrase)
 			m.judgeKey(test.options, test.passphrase[0], payload)
 			m.judgeChanges(test.passphrase, payload)
 			m.judgePayload(test.options.Version, test.passphrase[0], payload)
 		})
+	}
+}
+
+// judgeHeaders: the metadata is JSON, and both headers are whole and say the same.
+func (m made) judgeHeaders() {
+	m.t.Helper()
+	if !json.Valid([]byte(m.must("luksDump", "--dump-json-metadata", m.path))) {
+		m.t.Error("metadata is no JSON")
+	}
+	first, text, err := header2(m.file, m.size, 0, magic)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	second, other, err := header2(m.file, m.size, int64(first.Size), secondMagic)
+	if err != nil || !bytes.Equal(text, other) || first.UUID != second.UUID || first.Label != second.Label || first.Sequence != second.Sequence {
+		m.t.Errorf("the headers differ, %v", err)
 	}
 }
 
