@@ -376,6 +376,24 @@ func TestSecondHeader(t *testing.T) {
 	}
 }
 
+// TestStaleFirstHeader: a change that reached only the second header counts.
+func TestStaleFirstHeader(t *testing.T) {
+	blockdevtest.Need(t, "cryptsetup")
+	m := onFile(t, 18<<20)
+	payload := m.format(Options{Size: m.size, PBKDF: quick}, []string{"pass"})
+	stale := make([]byte, 16<<10)
+	if _, err := m.file.ReadAt(stale, 0); err != nil {
+		t.Fatal(err)
+	}
+	added := m.write("added", []byte("added"))
+	m.must("luksAddKey", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", m.write("key", []byte("pass")), m.path, added)
+	if _, err := m.file.WriteAt(stale, 0); err != nil {
+		t.Fatal(err)
+	}
+	m.opens("added", payload)
+	m.must("open", "--test-passphrase", "--key-file", added, m.path)
+}
+
 // TestManySlots: as many slots as there may be, for which the headers grow.
 func TestManySlots(t *testing.T) {
 	blockdevtest.Need(t, "cryptsetup")
