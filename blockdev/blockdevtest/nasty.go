@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lithify/lithify/blockdev/guest"
 )
 
 // NastyTree fills an empty folder with what copies lose: it needs root, setfacl
@@ -30,33 +32,13 @@ func NastyTree(t testing.TB, root string) {
 }
 
 // Need skips the test where a tool is missing, and fails it under CI=true.
-func Need(t testing.TB, tools ...string) {
-	t.Helper()
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			Missing(t, tool+" is not there")
-		}
-	}
-}
+func Need(t testing.TB, tools ...string) { t.Helper(); guest.Need(t, tools...) }
 
 // NeedRoot skips the test for others than root, and fails it under CI=true.
-func NeedRoot(t testing.TB) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		Missing(t, "not root")
-	}
-}
+func NeedRoot(t testing.TB) { t.Helper(); guest.NeedRoot(t) }
 
-// Missing skips, or fails under CI=true. The environment is read here, and by no
-// caller under cmd/, since the callers are tests: go test has no other way to say
-// where they run.
-func Missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
-}
+// Missing skips, or fails under CI=true.
+func Missing(t testing.TB, what string) { t.Helper(); guest.Missing(t, what) }
 
 type nasty struct {
 	t    testing.TB

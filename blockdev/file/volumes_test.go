@@ -14,6 +14,7 @@ import (
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/blockdev/blockdevtest"
 	"github.com/lithify/lithify/blockdev/file"
+	"github.com/lithify/lithify/blockdev/guest"
 )
 
 // stack is a layout with volumes. In config, @ is the layout's own name: one
@@ -110,7 +111,7 @@ func TestVolumes(t *testing.T) {
 	foreign(t, "mount", "-o", "loop", reference, mounted)
 	foreign(t, "cp", "-aT", tree, mounted)
 	foreign(t, "umount", mounted)
-	kernel := blockdevtest.Kernel(t)
+	kernel := guest.Kernel(t)
 	var batch []stack
 	disks := 1
 	for _, s := range stacks() {
@@ -135,7 +136,7 @@ func foreign(t *testing.T, name string, args ...string) {
 }
 
 // inGuest makes the layouts and has one guest read them all.
-func inGuest(t *testing.T, kernel *blockdevtest.DebianKernel, tree, reference string, batch []stack) {
+func inGuest(t *testing.T, kernel *guest.DebianKernel, tree, reference string, batch []stack) {
 	t.Helper()
 	disks := []string{reference}
 	script := guestBegin
@@ -167,7 +168,7 @@ func inGuest(t *testing.T, kernel *blockdevtest.DebianKernel, tree, reference st
 	if err := os.WriteFile(key, []byte(passphrase), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ran := kernel.Run(t, blockdevtest.Guest{
+	ran := kernel.Run(t, guest.Guest{
 		Script: script, Disks: disks, Memory: 1024,
 		Modules: []string{"virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "btrfs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "dm_mod", "dm_crypt", "raid0", "raid1", "raid10", "raid456", "xts", "aesni_intel"},
 		Tools:   []string{"mdadm", "lvm", "cryptsetup", "blkid"},

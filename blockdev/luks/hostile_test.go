@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -238,6 +240,57 @@ func TestRandomDamage(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRandomMetadata: leaves of the metadata replaced by values of all kinds.
+func TestRandomMetadata(t *testing.T) {
+	dev := sample(t, 2)[:512<<10]
+	good := text(dev[4096 : 16<<10])
+	random := rand.New(rand.NewPCG(2, 2))
+	for range randomHeaders {
+		values := []any{nil, true, "", "0", "-1", "1", "512", "4096", "16777216", "9223372036854775807", "18446744073709551615", "dynamic", "argon2id", "argon2i", "pbkdf2",
+			"sha1", "sha512", 0, -1, 1, 3, 4, 32, 64, 100, 1000, 4096, 1 << 20, 1<<31 - 1, 1 << 31, 1 << 32, 1<<63 - 1, 1.5, 1e300, []any{}, json.RawMessage("{}"), []any{"0"}}
+		var m map[string]any
+		if err := json.Unmarshal([]byte(good), &m); err != nil {
+			t.Fatal(err)
+		}
+		slot := m["keyslots"].(map[string]any)["0"].(map[string]any)
+		if random.IntN(2) == 0 {
+			slot["kdf"] = map[string]any{"type": "argon2id", "time": 4, "memory": 64, "cpus": 2, "salt": "AAAA"}
+		}
+		for range 1 + random.IntN(3) {
+			replace(random, m, values)
+		}
+		text, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		judgeOpen(t, withJSON(dev, string(text)))
+		if t.Failed() {
+			t.Fatalf("with %s", text)
+		}
+	}
+}
+
+// randomHeaders was 30,000 once.
+const randomHeaders = 300
+
+// replace puts one of the values in the place of something in an object, or adds it.
+func replace(random *rand.Rand, object map[string]any, values []any) {
+	names := slices.Sorted(maps.Keys(object))
+	if len(names) == 0 {
+		object["0"] = values[random.IntN(len(values))]
+		return
+	}
+	name := names[random.IntN(len(names))]
+	if inner, ok := object[name].(map[string]any); ok && random.IntN(10) > 0 {
+		replace(random, inner, values)
+		return
+	}
+	if random.IntN(8) == 0 {
+		object["integrity"] = object[name]
+	}
+	object[name] = values[random.IntN(len(values))]
 }
 
 // short is a device whose start is given and whose rest is zero.

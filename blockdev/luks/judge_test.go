@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	stock "golang.org/x/crypto/xts"
+
+	"github.com/lithify/lithify/blockdev/guest"
 )
 
 // quick is a derivation that costs next to nothing.
@@ -133,7 +135,7 @@ func (m made) must(args ...string) string {
 }
 
 func TestCryptsetup(t *testing.T) {
-	need(t, "cryptsetup")
+	guest.Need(t, "cryptsetup")
 	for _, test := range judged {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -146,14 +148,30 @@ func TestCryptsetup(t *testing.T) {
 					t.Errorf("no %q in %s", line, dump)
 				}
 			}
-			if test.json && !json.Valid([]byte(m.must("luksDump", "--dump-json-metadata", m.path))) {
-				t.Error("metadata is no JSON")
+			if test.json {
+				m.judgeHeaders()
 			}
 			m.judgeKeys(test.passphrase)
 			m.judgeKey(test.options, test.passphrase[0], payload)
 			m.judgeChanges(test.passphrase, payload)
 			m.judgePayload(test.options.Version, test.passphrase[0], payload)
 		})
+	}
+}
+
+// judgeHeaders: the metadata is JSON, and both headers are whole and say the same.
+func (m made) judgeHeaders() {
+	m.t.Helper()
+	if !json.Valid([]byte(m.must("luksDump", "--dump-json-metadata", m.path))) {
+		m.t.Error("metadata is no JSON")
+	}
+	first, text, err := header2(m.file, m.size, 0, magic)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	second, other, err := header2(m.file, m.size, int64(first.Size), secondMagic)
+	if err != nil || !bytes.Equal(text, other) || first.UUID != second.UUID || first.Label != second.Label || first.Sequence != second.Sequence {
+		m.t.Errorf("the headers differ, %v", err)
 	}
 }
 
@@ -257,7 +275,7 @@ func (m made) judgePayload(version int, passphrase string, payload []byte) {
 
 // TestOpensCryptsetups: volumes that cryptsetup made and filled open here.
 func TestOpensCryptsetups(t *testing.T) {
-	need(t, "cryptsetup")
+	guest.Need(t, "cryptsetup")
 	argon := []string{"--pbkdf-force-iterations", "4", "--pbkdf-memory", "64", "--pbkdf-parallel", "2"}
 	for _, args := range [][]string{
 		append([]string{"--type", "luks2"}, argon...),
@@ -305,7 +323,7 @@ func TestOpensCryptsetups(t *testing.T) {
 
 // TestEncryptedByCryptsetup: content that cryptsetup encrypted.
 func TestEncryptedByCryptsetup(t *testing.T) {
-	need(t, "cryptsetup")
+	guest.Need(t, "cryptsetup")
 	for _, size := range []int{512, 4096} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
@@ -335,7 +353,7 @@ func TestEncryptedByCryptsetup(t *testing.T) {
 // TestSecondHeader: with the first header broken cryptsetup mends it from the
 // second, and with either broken Open opens.
 func TestSecondHeader(t *testing.T) {
-	need(t, "cryptsetup")
+	guest.Need(t, "cryptsetup")
 	for _, at := range []int64{0, 100, 5000, 16 << 10, 16<<10 + 5000} {
 		m := onFile(t, 18<<20)
 		payload := m.format(Options{Size: m.size, PBKDF: quick}, []string{"pass"})
@@ -359,9 +377,27 @@ func TestSecondHeader(t *testing.T) {
 	}
 }
 
+// TestStaleFirstHeader: a change that reached only the second header counts.
+func TestStaleFirstHeader(t *testing.T) {
+	guest.Need(t, "cryptsetup")
+	m := onFile(t, 18<<20)
+	payload := m.format(Options{Size: m.size, PBKDF: quick}, []string{"pass"})
+	stale := make([]byte, 16<<10)
+	if _, err := m.file.ReadAt(stale, 0); err != nil {
+		t.Fatal(err)
+	}
+	added := m.write("added", []byte("added"))
+	m.must("luksAddKey", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", m.write("key", []byte("pass")), m.path, added)
+	if _, err := m.file.WriteAt(stale, 0); err != nil {
+		t.Fatal(err)
+	}
+	m.opens("added", payload)
+	m.must("open", "--test-passphrase", "--key-file", added, m.path)
+}
+
 // TestManySlots: as many slots as there may be, for which the headers grow.
 func TestManySlots(t *testing.T) {
-	need(t, "cryptsetup")
+	guest.Need(t, "cryptsetup")
 	for version, most := range map[int]int{1: slots1, 2: slots2} {
 		passphrases := make([]string, most)
 		for i := range passphrases {

@@ -110,6 +110,24 @@ func TestSlotsApart(t *testing.T) {
 		if bytes.Equal(dev[32<<10:32<<10+1024], dev[32<<10+258048:32<<10+258048+1024]) {
 			t.Error("two slots with equal passphrases have equal bytes")
 		}
+		p, err := read2(memory(dev), int64(len(dev)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var noise [2][]byte
+		for i, s := range p.slots {
+			noise[i] = bytes.Clone(dev[s.offset:][:64*stripes])
+			key, err := s.key([]byte("a"), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			newXTS(key, 512, 0).decrypt(noise[i], noise[i], 0)
+		}
+		for at := 0; at < len(noise[0]); at += 64 {
+			if bytes.Equal(noise[0][at:at+64], noise[1][at:at+64]) || bytes.Count(noise[0][at:at+64], []byte{0}) > 16 {
+				t.Fatalf("stripe %d has no noise of its own", at/64)
+			}
+		}
 		salts := map[string]bool{}
 		for _, s := range saltsOf(t, dev) {
 			salts[string(s)] = true

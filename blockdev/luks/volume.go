@@ -58,7 +58,7 @@ func (v *Volume) Close() error {
 
 // chunk is how much is encrypted and written in one go: large enough that a call
 // costs nothing, small enough to stay in a processor's cache.
-const chunk = 256 << 10
+const chunk = 64 << 10
 
 var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 

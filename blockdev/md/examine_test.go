@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lithify/lithify/blockdev/blockdevtest"
+	"github.com/lithify/lithify/blockdev/guest"
 	"github.com/lithify/lithify/blockdev/md"
 )
 
@@ -44,7 +44,7 @@ func written(t *testing.T, a md.Array) []string {
 // mdadm runs it, and gives the "Key : value" lines of its answer too.
 func mdadm(t *testing.T, args ...string) (string, map[string]string) {
 	t.Helper()
-	blockdevtest.Need(t, "mdadm")
+	guest.Need(t, "mdadm")
 	cmd := exec.Command("mdadm", args...)
 	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C")
 	out, err := cmd.CombinedOutput()
@@ -87,6 +87,9 @@ func TestExamine(t *testing.T) {
 		for i, name := range names {
 			_, got := mdadm(t, "--examine", name)
 			wantFields(t, a, got, wantExamined(a, i))
+			if !strings.HasSuffix(got["Checksum"], " - correct") {
+				t.Errorf("%s: checksum %q", describe(a), got["Checksum"])
+			}
 			wantSize(t, a, got["Array Size"], size)
 			if after := got["Unused Space"]; len(after) > 60 || strings.Contains(after, "-") {
 				t.Errorf("%s: unused space %q", describe(a), after)

@@ -42,7 +42,8 @@ func findSuper(m image) []byte {
 func newModel(t *testing.T, members []image) *model {
 	t.Helper()
 	m := &model{t: t, members: make([]image, len(members))}
-	for _, member := range members {
+	for i, member := range members {
+		before := m.space
 		sb := findSuper(member)
 		if sb == nil {
 			t.Fatal("a member has no superblock")
@@ -53,6 +54,9 @@ func newModel(t *testing.T, members []image) *model {
 		m.start, m.space = u64(128), u64(80)
 		if m.level == 0 { // no size but that of the data
 			m.space = u64(136) / m.chunk * m.chunk
+		}
+		if i > 0 && m.space != before {
+			t.Fatalf("member %d has %d bytes for data, the one before %d: that makes zones", i, m.space, before)
 		}
 		if m.start+u64(136) > int64(len(member)) || u64(80) > u64(136) {
 			t.Fatalf("data of %d bytes at %d of a member of %d, %d used", u64(136), m.start, len(member), m.space)

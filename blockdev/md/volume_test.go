@@ -22,6 +22,10 @@ func random(r *rand.Rand) (md.Array, []image) {
 	a := array(s.Level, s.members, size, func(a *md.Array) {
 		a.Chunk, a.Layout, a.Metadata, a.Bitmap = s.Chunk, s.Layout, s.Metadata, s.Bitmap
 	})
+	if r.IntN(3) == 0 {
+		a.AllowUnequal = true
+		a.Members[r.IntN(s.members)] += r.Int64N(2 << 20)
+	}
 	return a, images(a)
 }
 
@@ -101,6 +105,31 @@ func step(t *testing.T, r *rand.Rand, v md.Volume, want []byte) {
 			t.Fatalf("writing %d bytes at %d: %d, %v", len(p), at, n, err)
 		}
 		copy(want[at:], p)
+	}
+}
+
+// TestManyRows writes a little into more rows of a raid5 than are held at once.
+func TestManyRows(t *testing.T) {
+	a := array(5, 3, 5<<20, chunk(4096))
+	members := images(a)
+	v := open(t, a, devices(members))
+	want := make([]byte, v.Size())
+	r := rand.New(rand.NewPCG(1, 9))
+	for pass := range byte(3) {
+		for _, row := range r.Perm(len(want) / 8192) {
+			at := row*8192 + r.IntN(8000)
+			p := bytes.Repeat([]byte{pass + 1}, 1+r.IntN(8192-at%8192))
+			if _, err := v.WriteAt(p, int64(at)); err != nil {
+				t.Fatal(err)
+			}
+			copy(want[at:], p)
+		}
+	}
+	if err := errors.Join(a.WriteSuperblocks(devices(members)), v.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(newModel(t, members).contents(), want) {
+		t.Error("the model reads something else than was written")
 	}
 }
 

@@ -1,4 +1,4 @@
-package blockdevtest
+package guest
 
 import (
 	"os"

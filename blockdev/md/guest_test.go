@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lithify/lithify/blockdev/file/md"
+	"github.com/lithify/lithify/blockdev/md"
 )
 
 // assembleScript is what the guest does. Every failure ends it.

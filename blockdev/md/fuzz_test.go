@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"github.com/lithify/lithify/blockdev/file/md"
+	"github.com/lithify/lithify/blockdev/md"
 )
 
 // FuzzCheck: nothing that a user can write makes the package panic or hang, and
