@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lithify/lithify/blockdev/blockdevtest"
+)
+
+const (
+	volumeSecret = "kein Wort davon"
+	volumeSeed   = "und hiervon auch nicht"
+)
+
+// encryptedLayout is LVM on LUKS on a partition.
+const encryptedLayout = `DIB_BLOCK_DEVICE_CONFIG=[
+{"local_loop": {"name": "image0"}},
+{"partitioning": {"base": "image0", "label": "gpt", "partitions": [
+  {"name": "main", "type": "8309", "size": "100%", "luks": {"name": "crypt", "pbkdf": "pbkdf2", "iterations": 1000, "key_env": "TEST_PASSPHRASE", SEED}}]}},
+{"lvm": {"pvs": [{"name": "pv", "base": "crypt"}], "vgs": [{"name": "vg", "base": ["pv"]}], "lvs": [
+  {"name": "lv_root", "base": "vg", "extents": "70%VG", "mkfs": {"mount": {"mount_point": "/", "fstab": {}}}},
+  {"name": "lv_var", "base": "vg", "extents": "100%FREE", "mkfs": {"type": "ext4", "mount": {"mount_point": "/var", "fstab": {}}}}]}}]`
+
+func (w *tiny) encrypted(seed string) *tiny {
+	return w.with(strings.Replace(encryptedLayout, "SEED", seed, 1), "TEST_PASSPHRASE="+volumeSecret, "TEST_SEED="+volumeSeed)
+}
+
+// TestTinyEncrypted: root and an ordinary user make the same disk of LVM on LUKS,
+// without device-mapper; cryptsetup opens it; the secrets are nowhere to be found.
+func TestTinyEncrypted(t *testing.T) {
+	t.Parallel()
+	blockdevtest.Need(t, "cryptsetup")
+	root, user := newTiny(t, nil).encrypted(`"seed_env": "TEST_SEED"`), newTiny(t, ordinaryUser(t)).encrypted(`"seed_env": "TEST_SEED"`)
+	args := []string{"--reproducible", "--image-size", "160MiB"}
+	for _, w := range []*tiny{root, user} {
+		w.write("app/install.d/70-dump", "#!/bin/sh\nenv; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; set\n")
+		w.build("web", "raw,qcow2", args...)
+		w.checkSecrets()
+	}
+	for _, ext := range []string{"raw", "qcow2"} {
+		sameBits(t, root.path("web."+ext), user.path("web."+ext))
+	}
+	volume := filepath.Join(root.dir, "volume")
+	foreign(t, root.out, "dd", "if=web.raw", "of="+volume, "bs=1M", "skip=1", "status=none")
+	for key, opens := range map[string]bool{volumeSecret: true, volumeSeed: false, volumeSecret + "\n": false} {
+		cmd := exec.Command("cryptsetup", "open", "--test-passphrase", "--key-file", "-", volume)
+		cmd.Stdin = strings.NewReader(key)
+		if out, err := cmd.CombinedOutput(); (err == nil) != opens {
+			t.Errorf("%q: %v: %s", key, err, out)
+		}
+	}
+}
+
+// checkSecrets looks into every file that the build left.
+func (w *tiny) checkSecrets() {
+	w.t.Helper()
+	must(w.t, filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for _, secret := range []string{volumeSecret, volumeSeed} {
+			if bytes.Contains(data, []byte(secret)) {
+				w.t.Errorf("%s holds %q", path, secret)
+			}
+		}
+		return err
+	}))
+}
+
+// TestTinyEncryptedMistakes: what is wrong with a secret, or cannot be, shows
+// before anything is built.
+func TestTinyEncryptedMistakes(t *testing.T) {
+	t.Parallel()
+	w := newTiny(t, nil).encrypted(`"label": "x"`)
+	w.fails(exitUsage, w.with("TEST_PASSPHRASE=").create("a", "raw"), "TEST_PASSPHRASE is empty or not set")
+	w.fails(exitUsage, w.create("a", "raw", "--reproducible"), "come from chance", "seed_file")
+	w.fails(exitUsage, w.create("a", "raw", "--backend", "loop"), "not supported yet", "--backend file")
+	missing := newTiny(t, nil).with(strings.NewReplacer(`"key_env": "TEST_PASSPHRASE"`, `"key_file": "/no/such/key"`, ", SEED", "").Replace(encryptedLayout))
+	missing.fails(exitUsage, missing.create("a", "raw"), "/no/such/key", "no such file")
+	closed := newTiny(t, nil).with(strings.NewReplacer(`"key_env": "TEST_PASSPHRASE"`, `"key_fd": 77`, ", SEED", "").Replace(encryptedLayout))
+	closed.fails(exitUsage, closed.create("a", "raw"), "file descriptor 77")
+	for _, each := range []*tiny{w, missing, closed} {
+		each.nothingLeft()
+	}
+}
+
+// TestTinyKeyDescriptor: a passphrase comes through an open file.
+func TestTinyKeyDescriptor(t *testing.T) {
+	t.Parallel()
+	blockdevtest.Need(t, "cryptsetup")
+	w := newTiny(t, nil).with(strings.NewReplacer(`"key_env": "TEST_PASSPHRASE"`, `"key_fd": 3`, ", SEED", "").Replace(encryptedLayout))
+	r, pipe, err := os.Pipe()
+	must(t, err)
+	_, err = pipe.WriteString(volumeSecret)
+	must(t, err)
+	must(t, pipe.Close())
+	cmd := w.create("web", "raw", "--image-size", "160MiB")
+	cmd.ExtraFiles = []*os.File{r}
+	if res := w.runCommand(cmd); res.code != 0 {
+		t.Fatal(res)
+	}
+	w.checkSecrets()
+	volume := filepath.Join(w.dir, "volume")
+	foreign(t, w.out, "dd", "if=web.raw", "of="+volume, "bs=1M", "skip=1", "status=none")
+	open := exec.Command("cryptsetup", "open", "--test-passphrase", "--key-file", "-", volume)
+	open.Stdin = strings.NewReader(volumeSecret)
+	if out, err := open.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
