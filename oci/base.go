@@ -66,6 +66,9 @@ func (s *Store) base(ctx context.Context) (string, error) {
 	if id, err := s.readBase(); err == nil && s.exists(id) {
 		return id, s.hold(ctx, id)
 	}
+	// What is begun is ended: the libraries leave the layer behind when a commit is
+	// stopped on its way, and it takes a tenth of a second.
+	ctx = context.WithoutCancel(ctx)
 	id, err := s.makeBase(ctx)
 	if err != nil {
 		return "", err

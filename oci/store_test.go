@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -143,5 +144,26 @@ func BenchmarkStep(b *testing.B) {
 			at = base(b, s)
 		}
 		at, _ = step(b, s, at, string(rune(n)), writer(b, "f", "x"))
+	}
+}
+
+// TestBaseInterrupted: whenever a build is stopped while the base is made, the
+// store has a base or no layer at all.
+func TestBaseInterrupted(t *testing.T) {
+	needRoot(t)
+	for wait := time.Duration(0); wait < 200*time.Millisecond; wait += 10 * time.Millisecond {
+		root := t.TempDir()
+		s := openStore(t, root)
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		_, err := s.Base(ctx)
+		cancel()
+		_, baseErr := s.readBase()
+		layers, listErr := s.st.Layers()
+		if listErr != nil || (baseErr != nil && len(layers) > 0) {
+			t.Errorf("stopped after %v (%v): %d layers, base: %v, %v", wait, err, len(layers), baseErr, listErr)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

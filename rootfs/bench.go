@@ -46,7 +46,7 @@ func (w *bench) do(ctx context.Context, s step) error {
 	if w.o.Epoch == nil {
 		return nil
 	}
-	return clampTimes(w.c.Changes(), w.c.Dir(), *w.o.Epoch)
+	return w.settle(w.key)
 }
 
 // hook runs one hook where its phase belongs.

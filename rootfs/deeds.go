@@ -211,11 +211,7 @@ func cutLogs(t *os.Root) error {
 		if err != nil || !d.Type().IsRegular() || info.Size() == 0 {
 			return err
 		}
-		f, err := t.OpenFile(name, os.O_WRONLY|os.O_TRUNC, 0)
-		if err != nil {
-			return err
-		}
-		return f.Close()
+		return truncate(t, name)
 	})
 }
 

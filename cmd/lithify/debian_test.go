@@ -62,7 +62,8 @@ func TestDebian(t *testing.T) {
 	t.Run("outputs", root.checkOutputs)
 	t.Run("tar equals disk", root.checkTar)
 	t.Run("again", root.checkAgain)
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	blobs := registry.NewDiskBlobHandler(filepath.Join(base, "registry")) // in memory they would count as the programs' in TestTinyMemory
+	server := httptest.NewServer(registry.New(registry.WithBlobHandler(blobs), registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	host := strings.TrimPrefix(server.URL, "http://")
 	t.Run("by loop", func(t *testing.T) { root.checkLoop(t, host+"/debian/root") })

@@ -159,6 +159,18 @@ func TestTinyReproducible(t *testing.T) {
 	const formats = "raw,qcow2,vhd,vhdx,vmdk,tar,tgz,squashfs,docker"
 	root, user := newTiny(t, nil).with(twoPartitions), newTiny(t, ordinaryUser(t)).with(twoPartitions)
 	args := []string{"--reproducible", "--image-size", "100MiB", "--docker-target"}
+	for _, w := range []*tiny{root, user} { // what packages leave in a layer, and finalise takes out again
+		w.write("app/install.d/65-chance", `#!/bin/sh
+set -eu
+mkdir -p /var/log /var/cache/ldconfig /var/lib/dbus
+/bin/busybox date +%s%N | /bin/busybox tee /var/log/install.log > /var/cache/ldconfig/aux-cache
+/bin/busybox tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
+/bin/busybox cp /etc/machine-id /var/lib/dbus/
+`)
+		w.write("app/finalise.d/95-chance", `#!/bin/sh
+/bin/busybox cmp /etc/machine-id /var/lib/dbus/machine-id && echo uninitialized > /etc/machine-id && /bin/busybox rm -f /var/lib/dbus/machine-id
+`)
+	}
 	root.build("web", formats, append(args, target+"root")...)
 	again := root.build("web2", formats, append(args, target+"again")...)
 	user.build("net", formats, append(args, target+"user", "--no-layers")...)
