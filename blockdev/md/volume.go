@@ -109,8 +109,9 @@ type copies struct {
 	members []Device
 
 	// Two writes of the same place at once must not reach two members in different
-	// order: each piece has one lock of these.
-	locks [64]sync.Mutex
+	// order, and no member sees a place read while it is written: each piece has one
+	// lock of these.
+	locks [64]sync.RWMutex
 }
 
 // spot is a place on a member, in bytes from its begin.
@@ -129,8 +130,13 @@ func (c *copies) piece() int64 {
 	return c.chunk
 }
 
+func (c *copies) lock(number int64) *sync.RWMutex { return &c.locks[number%int64(len(c.locks))] }
+
 func (c *copies) read(p []byte, off int64) (int, error) {
 	return split(p, off, c.piece(), func(part []byte, number, within int64) error {
+		lock := c.lock(number)
+		lock.RLock()
+		defer lock.RUnlock()
 		s := c.spots(number)[0]
 		return readFull(c.members, s.member, part, s.at+within)
 	})
@@ -138,7 +144,7 @@ func (c *copies) read(p []byte, off int64) (int, error) {
 
 func (c *copies) write(p []byte, off int64) (int, error) {
 	return split(p, off, c.piece(), func(part []byte, number, within int64) error {
-		lock := &c.locks[number%int64(len(c.locks))]
+		lock := c.lock(number)
 		lock.Lock()
 		defer lock.Unlock()
 		for _, s := range c.spots(number) {
