@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/lithify/lithify/blockdev/lvm"
 )
 
 // PhysicalVolume gives a block device to a volume group.
@@ -256,17 +258,6 @@ func checkExtents(s string) error {
 	return err
 }
 
-// checkLVMName is the rule of LVM for names of groups and volumes.
-func checkLVMName(s string) error {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_.-"
-	reserved := []string{"_mlog", "_mimage", "_rimage", "_rmeta", "_tdata", "_tmeta", "_cdata", "_cmeta", "_vorigin", "_corig", "_vdata", "_pmspare", "_imeta", "_iorig"}
-	switch {
-	case strings.Trim(s, letters) != "":
-		return fmt.Errorf("name %q: letters, digits and + _ . - are allowed", s)
-	case strings.HasPrefix(s, "-"), s == ".", s == "..", len(s) > 100:
-		return fmt.Errorf("name %q: at most 100 characters, not beginning with a hyphen", s)
-	case strings.HasPrefix(s, "snapshot"), strings.HasPrefix(s, "pvmove"), slices.ContainsFunc(reserved, func(r string) bool { return strings.Contains(s, r) }):
-		return fmt.Errorf("name %q: LVM keeps names with snapshot, pvmove and such as _rimage for itself", s)
-	}
-	return nil
-}
+// checkVolumeName is without the group's name: that both together are short
+// enough shows when the group is laid out.
+func checkVolumeName(s string) error { return lvm.CheckLogicalName("", s) }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+
+	"github.com/lithify/lithify/blockdev/lvm"
 )
 
 // Schema is the JSON Schema (draft 2020-12) of the configuration, for editors.
@@ -44,7 +46,8 @@ var formats = map[string]func(string) error{
 	"mount-point":    checkMountPath,
 	"subvolume":      func(s string) error { _, err := cleanSubvolume(s); return err },
 	"mount-option":   checkMountOption,
-	"lvm-name":       checkLVMName,
+	"group-name":     lvm.CheckGroupName,
+	"volume-name":    checkVolumeName,
 	"lvm-extents":    checkExtents,
 	"md-name":        checkArrayName,
 	"luks-name":      checkMappedName,

@@ -123,12 +123,14 @@ func (d *disk) create(ctx context.Context) error {
 	}
 	v, err := d.openVolumes()
 	if err != nil {
-		return errors.Join(err, v.drop())
+		v.drop()
+		return err
 	}
 	for i := range d.plan.FileSystems {
 		f := &d.plan.FileSystems[i]
 		if err := d.fileSystem(ctx, f); err != nil {
-			return errors.Join(fmt.Errorf("file system %q: %w", f.Node, err), v.drop())
+			v.drop()
+			return fmt.Errorf("file system %q: %w", f.Node, err)
 		}
 	}
 	return v.close()

@@ -167,9 +167,6 @@ func (v *volumes) close() error {
 	return errors.Join(all...)
 }
 
-// drop closes what was not filled; what it would still write matters to nobody,
-// and so does its failing to.
-func (v *volumes) drop() error {
-	_ = v.close()
-	return nil
-}
+// drop closes what was not filled: the images go, so what closing would still
+// write matters to nobody, and neither does its failing to.
+func (v *volumes) drop() { _ = v.close() }

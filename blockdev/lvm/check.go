@@ -25,7 +25,7 @@ func (g Group) Check() error {
 }
 
 func (g Group) checkRules() error {
-	errs := []error{checkGroupName(g.Name), checkID(g.ID), checkTags(g.Tags), checkPlain("host", g.host())}
+	errs := []error{CheckGroupName(g.Name), checkID(g.ID), checkTags(g.Tags), checkPlain("host", g.host())}
 	if g.unix() < 0 {
 		errs = append(errs, fmt.Errorf("time %s: 1970 and later are allowed", g.Time.UTC().Format("2006-01-02")))
 	}
@@ -85,7 +85,7 @@ func (g Group) checkPhysical(i int, p Physical) error {
 }
 
 func (g Group) checkLogical(l Logical) error {
-	if err := errors.Join(checkLogicalName(g.Name, l.Name), checkID(l.ID), checkTags(l.Tags)); err != nil {
+	if err := errors.Join(CheckLogicalName(g.Name, l.Name), checkID(l.ID), checkTags(l.Tags)); err != nil {
 		return err
 	}
 	e := g.extentSize()

@@ -106,13 +106,13 @@ func TestNamesAsLVM(t *testing.T) {
 		"a_mimage", "a_mlog", "a_pmspare", "a_rimage", "a_rmeta", "a_vdata", "a_vorigin", "a_imeta", "a_wcorig", "a_cvol", "a_cpool", "a_data", "a_tdat",
 	} {
 		_, err := used.try("lvcreate", "-t", "-an", "-Zn", "-Wn", "-l1", "-n", name, "vg")
-		if ours := checkLogicalName("vg", name); (ours == nil) != (err == nil) {
+		if ours := CheckLogicalName("vg", name); (ours == nil) != (err == nil) {
 			t.Errorf("logical volume %q: %v; LVM: %v", name, ours, err)
 		}
 	}
 	for _, name := range []string{".", "..", "-a", "a-b", "a.b", "+a", "a b", a[:127], a[:128], "pvmove0", "a_tdata", "shm", "null"} {
 		_, err := free.try("vgcreate", "-t", "--", name, free.devices[0])
-		if ours := checkGroupName(name); (ours == nil) != (err == nil) {
+		if ours := CheckGroupName(name); (ours == nil) != (err == nil) {
 			t.Errorf("volume group %q: %v; LVM: %v", name, ours, err)
 		}
 	}

@@ -75,7 +75,8 @@ var deviceNames = []string{
 	"stderr", "stdin", "stdout", "tty", "urandom", "vfio", "zero",
 }
 
-func checkGroupName(name string) error {
+// CheckGroupName tells what LVM would not like of a group's name.
+func CheckGroupName(name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -91,7 +92,8 @@ var reservedParts = []string{
 	"_rmeta", "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig",
 }
 
-func checkLogicalName(vg, name string) error {
+// CheckLogicalName tells what LVM would not like of a volume's name in a group.
+func CheckLogicalName(vg, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
