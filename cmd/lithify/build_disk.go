@@ -147,7 +147,11 @@ func (j *job) placeBootCode(ctx context.Context) error {
 	}
 	layout := boot.LayoutOf(j.graph)
 	placed := false
-	for _, d := range append(j.graph.StartDisks(), root) {
+	disks := j.graph.StartDisks()
+	if !slices.Contains(disks, root) {
+		disks = append(disks, root)
+	}
+	for _, d := range disks {
 		one, err := boot.Place(ctx, j.disks.Images()[d.Name()], layout, j.tree)
 		if err != nil {
 			return fmt.Errorf("making disk %q boot: %w", d.Name(), err)
