@@ -62,6 +62,7 @@ func TestDebian(t *testing.T) {
 	t.Run("outputs", root.checkOutputs)
 	t.Run("tar equals disk", root.checkTar)
 	t.Run("again", root.checkAgain)
+	must(t, os.Mkdir(filepath.Join(base, "registry"), 0o700))
 	blobs := registry.NewDiskBlobHandler(filepath.Join(base, "registry")) // in memory they would count as the programs' in TestTinyMemory
 	server := httptest.NewServer(registry.New(registry.WithBlobHandler(blobs), registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
