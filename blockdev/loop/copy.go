@@ -3,6 +3,7 @@ package loop
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -241,12 +242,27 @@ func copyRange(in, out *os.File, pos, n int64, buf []byte) error {
 		if got == 0 {
 			return err // io.EOF: the file became shorter while it was read
 		}
-		if _, err := out.WriteAt(buf[:got], pos); err != nil {
+		if err := writeAt(out, buf[:got], pos); err != nil {
 			return err
 		}
 		pos, n = pos+int64(got), n-int64(got)
 	}
 	return nil
+}
+
+// writeAt writes, and once more after a sync where the file system is full: ext
+// file systems keep blocks back for files that are being written, which are the
+// last ones of one whose size was computed.
+func writeAt(out *os.File, b []byte, pos int64) error {
+	n, err := out.WriteAt(b, pos)
+	if !errors.Is(err, unix.ENOSPC) {
+		return err
+	}
+	if err := unix.Syncfs(int(out.Fd())); err != nil {
+		return fmt.Errorf("syncing: %w", err)
+	}
+	_, err = out.WriteAt(b[n:], pos+int64(n))
+	return err
 }
 
 // metadata gives the copy everything but its content. The order matters: chown

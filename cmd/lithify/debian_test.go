@@ -309,7 +309,8 @@ func checkOrdinaryUser(t *testing.T, root *debianBuild, dir, key, host string) {
 		sameBits(t, root.path("debian."+ext), b.path("user."+ext))
 	}
 	if theirs, ours := digestOf(t, host+"/debian/root"), digestOf(t, host+"/debian/user"); theirs != ours {
-		t.Errorf("the image in the registry: root's is %s, the user's %s", theirs, ours)
+		t.Errorf("the image in the registry: root's is %s, the user's %s\n%s", theirs, ours,
+			strings.Join(layerDifferences(t, host+"/debian/root", host+"/debian/user"), "\n"))
 	}
 }
 

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if ask := os.Getenv(judgeVar); ask != "" {
 		os.Exit(judge(ask))
 	}
+	if file := os.Getenv(measureVar); file != "" {
+		os.Exit(measure(file, os.Args[1:]))
+	}
 	programs := map[string]func(){}
 	for _, name := range []string{"lithify", "disk-image-create", "ramdisk-image-create", "element-info", "dib-lint", "diskimage-builder", "dib-block-device"} {
 		programs[name] = main

@@ -260,7 +260,6 @@ type result struct {
 	hooks          []string // that said they ran: install.d/50-app
 	reused, ran    int      // steps, by the summary
 	nothing        bool     // the summary says that there was nothing to do
-	maxRSS         int64    // bytes, of the largest of its processes
 }
 
 func (r result) String() string {
@@ -301,9 +300,6 @@ func (w *tiny) start(cmd *exec.Cmd) (wait func() result) {
 			*text = string(data)
 			must(w.t, files[i].Close())
 			must(w.t, os.Remove(files[i].Name()))
-		}
-		if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-			r.maxRSS = usage.Maxrss << 10
 		}
 		r.parse(w.t)
 		return r
