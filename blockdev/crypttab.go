@@ -11,15 +11,12 @@ import (
 // Crypttab returns /etc/crypttab (crypttab(5)): a line for each encrypted volume,
 // bases first. The passphrase is asked for. Ids are not used: they are derived
 // after the initramfs is made.
-func (g *Graph) Crypttab() (string, error) {
+func (g *Graph) Crypttab() string {
 	var b strings.Builder
 	for _, e := range g.Encrypted() {
 		source := "LABEL=" + e.Label
 		if e.Version == 1 {
-			var err error
-			if source, err = g.stableName(e.base()); err != nil {
-				return "", e.at.errorf("luks1 volume %q: %v; take luks2, whose header has a label", e.name, err)
-			}
+			source, _ = g.stableName(e.base())
 		}
 		options := "luks"
 		if g.carries(e.name, "/", "/usr") {
@@ -27,24 +24,24 @@ func (g *Graph) Crypttab() (string, error) {
 		}
 		fmt.Fprintf(&b, "%s %s none %s\n", e.name, source, options)
 	}
-	return b.String(), nil
+	return b.String()
 }
 
 // stableName is by what a running system finds a device without its id.
-func (g *Graph) stableName(device string) (string, error) {
+func (g *Graph) stableName(device string) (name string, ok bool) {
 	switch n := g.byName[device].(type) {
 	case *Partition:
 		if n.Table.Label == "gpt" {
-			return "PARTLABEL=" + n.name, nil
+			return "PARTLABEL=" + n.name, true
 		}
 	case *LogicalVolume:
-		return "/dev/mapper/" + lvm.MapperName(n.base(), n.name), nil
+		return "/dev/mapper/" + lvm.MapperName(n.base(), n.name), true
 	case *Array:
-		return "/dev/md/" + n.name, nil
+		return "/dev/md/" + n.name, true
 	case *Encrypted:
-		return "/dev/mapper/" + n.name, nil
+		return "/dev/mapper/" + n.name, true
 	}
-	return "", fmt.Errorf("%q has no name that lasts", device)
+	return "", false
 }
 
 // carries says whether what is mounted at one of the places lies on a device.

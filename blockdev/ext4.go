@@ -90,6 +90,22 @@ func (l *extLayout) features(v string) {
 	}
 }
 
+// checkBlocks: the kernel mounts no ext file system whose blocks are smaller than
+// the sectors below them.
+func (g *Graph) checkBlocks() error {
+	for _, n := range g.config {
+		m, ok := n.(*Mkfs)
+		if !ok || !strings.HasPrefix(m.FSType, "ext") {
+			continue
+		}
+		l := newExtLayout(&FSPlan{FSType: m.FSType, Options: m.Options, Profile: m.profile})
+		if sector := g.sectorSize(m.base()); l.block < int64(sector) {
+			return m.at.errorf("%s with blocks of %d bytes on sectors of %d, which no kernel mounts; -b takes the sector's size or more", m.FSType, l.block, sector)
+		}
+	}
+	return nil
+}
+
 // inodeCount returns how many inodes a file system of size bytes has.
 func (l *extLayout) inodeCount(size int64) int64 {
 	if l.inodes > 0 {

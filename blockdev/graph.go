@@ -76,7 +76,7 @@ func (c Config) Graph(d Defaults) (*Graph, error) {
 	for _, step := range []func() error{
 		g.index, g.checkBases, g.orderMounts,
 		func() error { return g.fillDefaults(d) },
-		g.checkLabels, g.sort, g.checkStack, g.checkSubvolumes, g.checkVolumes,
+		g.checkLabels, g.sort, g.checkStack, g.checkSubvolumes, g.checkVolumes, g.checkBlocks,
 	} {
 		if err := step(); err != nil {
 			return nil, err

@@ -83,6 +83,25 @@ func (g *Graph) checkLabels() error {
 		}
 		seen = append(seen, m)
 	}
+	return g.checkVolumeLabels(seen)
+}
+
+// checkVolumeLabels: crypttab finds encrypted volumes by label as well.
+func (g *Graph) checkVolumeLabels(systems []*Mkfs) error {
+	used := map[string]string{}
+	for _, m := range systems {
+		used[strings.ToLower(m.Label)] = m.name
+	}
+	for _, n := range g.config {
+		e, ok := n.(*Encrypted)
+		if !ok || e.Label == "" {
+			continue
+		}
+		if other := used[strings.ToLower(e.Label)]; other != "" {
+			return e.at.errorf("label %q used more than once: by %q and %q", e.Label, other, e.name)
+		}
+		used[strings.ToLower(e.Label)] = e.name
+	}
 	return nil
 }
 

@@ -32,7 +32,6 @@ func (g *Graph) Layout(m map[string]Content, r Request) (*Plan, error) {
 	}
 	for _, d := range g.Disks() {
 		l := diskLayout{sizer: z, d: d, table: g.Table(d.name)}
-		l.root = g.first() == d
 		dp, err := l.plan()
 		if err != nil {
 			return nil, fmt.Errorf("disk %q: %w", d.name, err)
@@ -111,11 +110,10 @@ type diskLayout struct {
 	*sizer
 	d     *LocalLoop
 	table *Partitioning
-	root  bool // it carries /
 }
 
 func (l *diskLayout) plan() (*DiskPlan, error) {
-	dp := &DiskPlan{Node: l.d.name, Directory: l.d.Directory, Size: l.given(), SectorSize: l.d.BlockSize}
+	dp := &DiskPlan{Node: l.d.name, Directory: l.d.Directory, Size: l.diskSize(l.d), SectorSize: l.d.BlockSize}
 	dp.Explicit = dp.Size > 0
 	if err := l.checkGiven(dp); err != nil {
 		return nil, err
@@ -141,11 +139,13 @@ func (l *diskLayout) plan() (*DiskPlan, error) {
 	return dp, nil
 }
 
-func (l *diskLayout) given() int64 {
-	if l.d.Size == 0 && l.root {
-		return l.r.ImageSize
+// diskSize is what the configuration or, for the disk that carries /, the user
+// says; 0: neither does.
+func (z *sizer) diskSize(d *LocalLoop) int64 {
+	if d.Size == 0 && z.g.first() == d {
+		return z.r.ImageSize
 	}
-	return l.d.Size
+	return d.Size
 }
 
 func (l *diskLayout) checkGiven(dp *DiskPlan) error {
@@ -275,7 +275,7 @@ func (l *diskLayout) computed() (int64, error) {
 // that the tree puts nothing on: whatever came out would surprise.
 func (l *diskLayout) checkContent() error {
 	for _, f := range l.fs {
-		if l.g.liesOn(f.Base, l.d.name) && (l.root || f.MountPoint != "" && f.Content.Inodes > l.roots(f)) {
+		if l.g.liesOn(f.Base, l.d.name) && (l.g.first() == l.d || f.MountPoint != "" && f.Content.Inodes > l.roots(f)) {
 			return nil
 		}
 	}

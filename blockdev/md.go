@@ -1,7 +1,6 @@
 package blockdev
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -40,24 +39,11 @@ func decodeMD(e entry) ([]Node, error) {
 		n.Metadata = "1.2"
 	}
 	n.Bitmap = n.Bitmap && n.Level != 0
-	if e.v.get("base") != nil {
-		n.bases = f.words("base")
-	}
+	n.bases = f.words("base")
 	for i, b := range n.bases {
 		if slices.Contains(n.bases[:i], b) {
 			f.fail(f.place("base").errorf("%q is named twice", b))
 		}
 	}
-	if n.name == "" {
-		f.fail(e.at.errorf("name is missing: the array is /dev/md/NAME"))
-	}
 	return []Node{n}, f.err
-}
-
-// checkArrayName: mdadm keeps 32 bytes, "host:" among them, and udev makes a path.
-func checkArrayName(s string) error {
-	if len(s) > 32 || strings.ContainsAny(s, "/:\x00 \t\n") || s == "." || s == ".." {
-		return fmt.Errorf("name %q: at most 32 bytes without blanks, slashes and colons", s)
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 
 	"github.com/lithify/lithify/blockdev/lvm"
+	"github.com/lithify/lithify/blockdev/md"
 )
 
 // Schema is the JSON Schema (draft 2020-12) of the configuration, for editors.
@@ -49,7 +50,7 @@ var formats = map[string]func(string) error{
 	"group-name":     lvm.CheckGroupName,
 	"volume-name":    checkVolumeName,
 	"lvm-extents":    checkExtents,
-	"md-name":        checkArrayName,
+	"md-name":        md.CheckName,
 	"luks-name":      checkMappedName,
 }
 

@@ -19,7 +19,13 @@ func (v *VolumeGroup) physicalSize(extents int64) int64 {
 	return lvm.PhysicalSize(extents, v.Extent, v.Alignment)
 }
 
-func (e *Encrypted) overhead() int64 { return luks.Overhead(luks.Options{Version: e.Version}) }
+func (e *Encrypted) overhead() int64 { return luks.Overhead(e.luks()) }
+
+// luks is the volume without its size and id.
+func (e *Encrypted) luks() luks.Options {
+	return luks.Options{Version: e.Version, UUID: e.ownUUID, Label: e.Label, SectorSize: e.SectorSize, Cipher: e.Cipher, KeySize: e.KeySize,
+		PBKDF: luks.PBKDF{Kind: e.PBKDF, Iterations: e.Iterations}}
+}
 
 // md is the array without sizes and ids.
 func (a *Array) md() md.Array {

@@ -98,7 +98,21 @@ func (g *Graph) checkVolumes() error {
 			if err := n.check(); err != nil {
 				return err
 			}
+		case *Encrypted:
+			if err := g.checkEncrypted(n); err != nil {
+				return err
+			}
 		}
+	}
+	return nil
+}
+
+func (g *Graph) checkEncrypted(e *Encrypted) error {
+	if err := e.luks().Check(); err != nil {
+		return e.at.errorf("encrypted volume %q: %v", e.name, err)
+	}
+	if _, ok := g.stableName(e.base()); !ok && e.Version == 1 {
+		return e.at.errorf("luks1 volume %q: %q has no name that lasts; take luks2, whose header has a label", e.name, e.base())
 	}
 	return nil
 }

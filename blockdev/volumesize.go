@@ -71,7 +71,7 @@ func (z *sizer) physicalWants(p *PhysicalVolume) (int64, error) {
 func (z *sizer) known(device string) int64 {
 	switch n := z.g.byName[device].(type) {
 	case *LocalLoop:
-		return n.Size
+		return z.diskSize(n)
 	case *Partition:
 		if !n.Size.Relative {
 			return n.Size.Bytes
@@ -116,11 +116,11 @@ func (z *sizer) groupWants(v *VolumeGroup) (int64, error) {
 		}
 		return err == nil
 	}
-	most := int(z.g.most() / v.Extent)
+	most := int(mostGroup / v.Extent)
 	n := sort.Search(most, enough)
 	if n == most {
 		_, err := z.share(v, int64(most))
-		return 0, fmt.Errorf("volume group %q: no size up to %s gives every volume what it wants: %w", v.name, FormatSize(z.g.most()),
+		return 0, fmt.Errorf("volume group %q: no size up to %s gives every volume what it wants: %w", v.name, FormatSize(mostGroup),
 			orElse(err, fmt.Errorf("a share of what is free leaves nothing")))
 	}
 	return int64(n), nil
@@ -133,8 +133,8 @@ func orElse(err, other error) error {
 	return other
 }
 
-// most is the largest group that is looked at.
-func (g *Graph) most() int64 { return 1 << 50 }
+// mostGroup is the largest group that is looked at, in bytes.
+const mostGroup = 1 << 50
 
 // share gives the extents of a group to its volumes, in order.
 func (z *sizer) share(v *VolumeGroup, total int64) ([]int64, error) {

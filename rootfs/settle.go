@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // settle puts right, where the image has a time of its own, what a step wrote
@@ -91,7 +90,7 @@ func isMachineID(text []byte) bool {
 
 // rewrite changes a file's content and nothing else of it.
 func rewrite(t *os.Root, name string, data []byte) error {
-	f, err := t.OpenFile(filepath.Clean(name), os.O_WRONLY|os.O_TRUNC, 0)
+	f, err := t.OpenFile(name, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return err
 	}

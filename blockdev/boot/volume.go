@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/lvm"
 )
 
 // Volume is what GRUB and Linux call a logical volume, an array or an encrypted
@@ -28,7 +29,7 @@ func volumeOf(g *blockdev.Graph, node string) *Volume {
 			return nil
 		}
 		v.Drive = "lvmid/" + group.ID + "/" + n.ID
-		v.Device = "/dev/mapper/" + strings.ReplaceAll(group.Name(), "-", "--") + "-" + strings.ReplaceAll(n.Name(), "-", "--")
+		v.Device = "/dev/mapper/" + lvm.MapperName(group.Name(), n.Name())
 	case *blockdev.Array:
 		v.Drive = "mduuid/" + strings.ReplaceAll(n.UUID, "-", "")
 	case *blockdev.Encrypted:

@@ -15,6 +15,7 @@ import (
 	"github.com/lithify/lithify/blockdev/blockdevtest"
 	"github.com/lithify/lithify/blockdev/file"
 	"github.com/lithify/lithify/blockdev/guest"
+	"github.com/lithify/lithify/blockdev/lvm"
 )
 
 // stack is a layout with volumes. In config, @ is the layout's own name: one
@@ -215,7 +216,7 @@ func guestScript(name string, p *blockdev.Plan, devices map[string]string) strin
 			fmt.Fprintf(&b, "lvm vgchange -q -ay %s >/dev/null\nlvm vgck %s\nlvm vgmknodes %s\n", v.Node, v.Node, v.Node)
 			undo = append(undo, "lvm vgchange -q -an "+v.Node+" >/dev/null")
 			for _, l := range v.Group.Logical {
-				devices[l.Node] = "/dev/mapper/" + strings.ReplaceAll(v.Node, "-", "--") + "-" + strings.ReplaceAll(l.Node, "-", "--")
+				devices[l.Node] = "/dev/mapper/" + lvm.MapperName(v.Node, l.Node)
 			}
 		case v.Array != nil:
 			device := "/dev/md" + strings.TrimLeft(v.Node, "abcdefghijklmnopqrstuvwxyz")

@@ -97,6 +97,16 @@ func (o Options) Format(f fmt.State, _ rune) {
 		o.Version, o.UUID, o.Label, o.Subsystem, o.SectorSize, o.Cipher, o.KeySize, o.Hash, o.PBKDF, o.Size, seed)
 }
 
+// Check finds what is wrong with o, as Format would; where Size is not known yet
+// and zero, all but that.
+func (o Options) Check() error {
+	if o.Size == 0 {
+		o.Size = 1 << 40
+	}
+	_, err := o.complete()
+	return err
+}
+
 // complete gives o with its defaults filled in, or what is wrong with it.
 func (o Options) complete() (Options, error) {
 	o.Version = or(o.Version, 2)

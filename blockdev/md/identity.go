@@ -80,6 +80,15 @@ func join(s, between string, lengths []int) (string, bool) {
 	return strings.Join(parts, ""), true
 }
 
+// CheckName says what is wrong with the name of an array, without its host.
+func CheckName(name string) error {
+	if strings.Contains(name, ":") {
+		return fmt.Errorf("name %q: a colon ends the name of a host", name)
+	}
+	_, err := Array{Name: name}.fullName()
+	return err
+}
+
 // fullName is Name, with the host before it unless it has one.
 func (a Array) fullName() (string, error) {
 	name := a.Name

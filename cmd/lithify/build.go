@@ -14,14 +14,16 @@ import (
 //
 // A build that memory has no room for begins again on disk.
 func build(ctx context.Context, o Options, u *ui) error {
-	j := &job{o: o, ui: u}
+	known := secrets{} // a descriptor can be read once, whatever begins again
+	defer known.wipe()
+	j := &job{o: o, ui: u, secrets: known}
 	err := j.run(ctx)
 	if err == nil || ctx.Err() != nil || !j.memory.ranOut(err, u.Tail(20)) {
 		return err
 	}
 	u.Warn(fmt.Sprintf("working in memory ran out of room, so the build starts again on disk (%v)", err))
 	o.NoTmpfs = true
-	j = &job{o: o, ui: u}
+	j = &job{o: o, ui: u, secrets: known}
 	return j.run(ctx)
 }
 

@@ -31,7 +31,7 @@ func contractEnvironment(j *job) rootfs.Environment {
 		"DIB_MOUNTPOINTS": strings.Join(j.graph.MountPoints(), "|"),
 	})
 	if j.graph.HasVolumes() {
-		env["DIB_CRYPTTAB"], env["DIB_MDADM_ARRAYS"] = strings.TrimSpace(j.crypttab), strings.TrimSpace(j.graph.MdadmArrays())
+		env["DIB_CRYPTTAB"], env["DIB_MDADM_ARRAYS"] = strings.TrimSpace(j.graph.Crypttab()), strings.TrimSpace(j.graph.MdadmArrays())
 	}
 	return env
 }

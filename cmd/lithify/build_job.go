@@ -37,7 +37,6 @@ type job struct {
 	formats  []convert.Format
 	format   convert.FormatOptions
 	secrets  secrets
-	crypttab string
 
 	work    string
 	memory  workMemory
@@ -68,7 +67,7 @@ type job struct {
 
 // check finds every mistake that can be found before anything is built.
 func (j *job) check(ctx context.Context) error {
-	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.readSecrets, j.planProducts, j.checkStoreLimit} {
+	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.readSecrets, j.hideSecrets, j.planProducts, j.checkStoreLimit} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -142,9 +141,6 @@ func (j *job) configureDisks() error {
 		JournalMiB: int(j.o.JournalSize / mib), MaxOnlineResize: j.o.MaxOnlineResize, BlockSize: j.o.BlockSize,
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", source, err)
-	}
-	if j.crypttab, err = j.graph.Crypttab(); err != nil {
 		return fmt.Errorf("%s: %w", source, err)
 	}
 	return j.addNeeded()

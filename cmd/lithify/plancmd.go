@@ -52,7 +52,7 @@ func planMain(ctx context.Context, o Options, stdout, stderr io.Writer) (err err
 	defer u.Close()
 	j := &job{o: o, ui: u}
 	defer func() { err = errors.Join(err, j.close()) }()
-	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.planProducts} {
+	for _, step := range []func() error{j.resolve, j.configureDisks, j.hideSecrets, j.chooseFormats, j.planProducts} {
 		if err := step(); err != nil {
 			return err
 		}

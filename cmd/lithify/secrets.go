@@ -25,25 +25,24 @@ func (s secrets) of(node string) (passphrase, seed []byte, err error) {
 	return bytes.Clone(own.passphrase), bytes.Clone(own.seed), nil
 }
 
-func (s secrets) wipe() error {
+func (s secrets) wipe() {
 	for _, own := range s {
 		clear(own.passphrase)
 		clear(own.seed)
 	}
-	return nil
 }
 
-// readSecrets reads what the volumes of the graph ask for, and takes variables
-// that hold secrets out of every environment.
+// readSecrets reads what the volumes of the graph ask for, where a disk is made.
 func (j *job) readSecrets() error {
-	j.secrets = secrets{}
 	if !j.needsDisk() {
 		return nil
 	}
-	j.undo = append(j.undo, j.secrets.wipe)
 	fds := map[int][]byte{} // one may serve several volumes
 	for _, n := range j.graph.Encrypted() {
-		own := j.secrets[n.Name()]
+		own, known := j.secrets[n.Name()]
+		if known {
+			continue
+		}
 		var err error
 		if own.passphrase, err = j.readSecret(n.Secret, fds); err != nil {
 			return usagef("the passphrase of %q: %w", n.Name(), err)
@@ -57,15 +56,42 @@ func (j *job) readSecrets() error {
 		}
 		j.secrets[n.Name()] = own
 	}
-	for _, n := range j.graph.Encrypted() {
-		for _, name := range []string{n.Secret.Env, n.Seed.Env} {
-			delete(j.o.Environment, name)
-			if err := os.Unsetenv(name); name != "" && err != nil {
-				return err
-			}
+	return nil
+}
+
+// hideSecrets takes the variables that hold secrets out of every environment that
+// hooks could see, whether a disk is made or not: this image's, that of each one
+// that it starts from, and this process's.
+func (j *job) hideSecrets() error {
+	for _, name := range j.secretVariables() {
+		delete(j.o.Environment, name)
+		for b := j.o.Base; b != nil; b = b.Base {
+			delete(b.Environment, name)
+		}
+		for b := j.base; b != nil; b = b.base {
+			delete(b.o.Environment, name)
+		}
+		if err := os.Unsetenv(name); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// secretVariables are those that the layouts of this image, and of each one that
+// it starts from, name.
+func (j *job) secretVariables() (all []string) {
+	if j == nil {
+		return nil
+	}
+	for _, n := range j.graph.Encrypted() {
+		for _, name := range []string{n.Secret.Env, n.Seed.Env} {
+			if name != "" {
+				all = append(all, name)
+			}
+		}
+	}
+	return append(all, j.base.secretVariables()...)
 }
 
 // maxSecret is what cryptsetup takes as a key file.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,11 +49,39 @@ func TestTinyEncrypted(t *testing.T) {
 	volume := filepath.Join(root.dir, "volume")
 	foreign(t, root.out, "dd", "if=web.raw", "of="+volume, "bs=1M", "skip=1", "status=none")
 	for key, opens := range map[string]bool{volumeSecret: true, volumeSeed: false, volumeSecret + "\n": false} {
-		cmd := exec.Command("cryptsetup", "open", "--test-passphrase", "--key-file", "-", volume)
-		cmd.Stdin = strings.NewReader(key)
-		if out, err := cmd.CombinedOutput(); (err == nil) != opens {
-			t.Errorf("%q: %v: %s", key, err, out)
-		}
+		root.opens(volume, key, opens)
+	}
+}
+
+// TestTinyNewPassphrase: the same image with another passphrase is another image,
+// and hooks learn neither, though no disk is made.
+func TestTinyNewPassphrase(t *testing.T) {
+	t.Parallel()
+	blockdevtest.Need(t, "cryptsetup")
+	w := newTiny(t, nil).encrypted(`"label": "x"`)
+	w.write("app/install.d/70-dump", "#!/bin/sh\nenv; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; set\n")
+	w.build("web", "tar")
+	w.checkSecrets()
+	w.build("web", "raw", "--image-size", "160MiB")
+	const second = "ein anderes Wort"
+	w = w.with("TEST_PASSPHRASE=" + second)
+	if r := w.build("web", "raw", "--image-size", "160MiB"); r.nothing {
+		t.Error("there was nothing to do")
+	}
+	volume := filepath.Join(w.dir, "volume")
+	foreign(t, w.out, "dd", "if=web.raw", "of="+volume, "bs=1M", "skip=1", "status=none")
+	for key, opens := range map[string]bool{volumeSecret: false, second: true} {
+		w.opens(volume, key, opens)
+	}
+}
+
+// opens sees whether a passphrase opens a volume.
+func (w *tiny) opens(volume, key string, opens bool) {
+	w.t.Helper()
+	cmd := exec.Command("cryptsetup", "open", "--test-passphrase", "--key-file", "-", volume)
+	cmd.Stdin = strings.NewReader(key)
+	if out, err := cmd.CombinedOutput(); (err == nil) != opens {
+		w.t.Errorf("%q: %v: %s", key, err, out)
 	}
 }
 
@@ -81,6 +110,16 @@ func TestTinyEncryptedMistakes(t *testing.T) {
 	w.fails(exitUsage, w.with("TEST_PASSPHRASE=").create("a", "raw"), "TEST_PASSPHRASE is empty or not set")
 	w.fails(exitUsage, w.create("a", "raw", "--reproducible"), "come from chance", "seed_file")
 	w.fails(exitUsage, w.create("a", "raw", "--backend", "loop"), "not supported yet", "--backend file")
+	for change, said := range map[string]string{
+		`"iterations": 1000`: `"iterations": 999`, `"label": "x"`: `"label": "cloudimg-rootfs"`, `"pbkdf": "pbkdf2"`: `"key_size": 384`,
+	} {
+		bad := *w
+		bad.env = slices.Clone(w.env)
+		for i, e := range bad.env {
+			bad.env[i] = strings.Replace(e, change, said, 1)
+		}
+		w.fails(exitUsage, bad.create("a", "raw"), "crypt")
+	}
 	missing := newTiny(t, nil).with(strings.NewReplacer(`"key_env": "TEST_PASSPHRASE"`, `"key_file": "/no/such/key"`, ", SEED", "").Replace(encryptedLayout))
 	missing.fails(exitUsage, missing.create("a", "raw"), "/no/such/key", "no such file")
 	closed := newTiny(t, nil).with(strings.NewReplacer(`"key_env": "TEST_PASSPHRASE"`, `"key_fd": 77`, ", SEED", "").Replace(encryptedLayout))
@@ -108,9 +147,5 @@ func TestTinyKeyDescriptor(t *testing.T) {
 	w.checkSecrets()
 	volume := filepath.Join(w.dir, "volume")
 	foreign(t, w.out, "dd", "if=web.raw", "of="+volume, "bs=1M", "skip=1", "status=none")
-	open := exec.Command("cryptsetup", "open", "--test-passphrase", "--key-file", "-", volume)
-	open.Stdin = strings.NewReader(volumeSecret)
-	if out, err := open.CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
+	w.opens(volume, volumeSecret, true)
 }
