@@ -56,7 +56,7 @@ func TestTools(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Tools(g); !slices.Equal(got, []string{"mke2fs", "mkfs.xfs"}) {
+	if got := Tools(g.FileSystems()); !slices.Equal(got, []string{"mke2fs", "mkfs.xfs"}) {
 		t.Errorf("tools %v", got)
 	}
 	t.Setenv("PATH", t.TempDir())

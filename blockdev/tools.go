@@ -19,11 +19,11 @@ var fsTools = map[string]struct{ tool, pkg string }{
 	"xfs": {"mkfs.xfs", "xfsprogs"}, "btrfs": {"mkfs.btrfs", "btrfs-progs"},
 }
 
-// Tools returns the programs of the host that the graph's file systems are made
-// with, each once, sorted.
-func Tools(g *Graph) []string {
+// Tools returns the programs of the host that make file systems, each once,
+// sorted.
+func Tools(systems []*Mkfs) []string {
 	var all []string
-	for _, f := range g.FileSystems() {
+	for _, f := range systems {
 		if t := fsTools[f.FSType].tool; t != "" && !slices.Contains(all, t) {
 			all = append(all, t)
 		}

@@ -12,7 +12,7 @@ import (
 // stepVersion is part of every key. Raise it by hand when the runner, a deed or
 // a command inside the target changes what a step leaves in the tree; the
 // program's own hash is no part of a key, so that an upgrade reuses layers.
-var stepVersion = 1 // a variable for the property test only
+var stepVersion = 2 // a variable for the property test only
 
 // inputs are named digests of what a step's result depends on. The names let a
 // later "why was this built again?" say which input changed.

@@ -17,6 +17,7 @@ import (
 //
 //	logs          are emptied
 //	aux-cache     of ldconfig, numbers and times of inodes: removed
+//	apt's caches  of what its lists say, in any order: removed
 //	machine-id    made by chance: one that follows from the key below the step
 //	times         no younger than the image's
 func (w *bench) settle(key Key) (err error) {
@@ -30,7 +31,7 @@ func (w *bench) settle(key Key) (err error) {
 		return fmt.Errorf("opening what the step changed: %w", err)
 	}
 	defer func() { err = errors.Join(err, changed.Close()) }()
-	for _, deed := range []func(t, changed *os.Root) error{emptyLogs, removeAuxCache, func(t, changed *os.Root) error { return settleMachineID(t, changed, key) }} {
+	for _, deed := range []func(t, changed *os.Root) error{emptyLogs, removeCaches, func(t, changed *os.Root) error { return settleMachineID(t, changed, key) }} {
 		if err := deed(t, changed); err != nil {
 			return fmt.Errorf("settling what the step wrote: %w", err)
 		}
@@ -53,12 +54,16 @@ func emptyLogs(t, changed *os.Root) error {
 	})
 }
 
-func removeAuxCache(t, changed *os.Root) error {
-	const cache = "var/cache/ldconfig/aux-cache"
-	if !wrote(changed, cache) {
-		return nil
+func removeCaches(t, changed *os.Root) error {
+	for _, cache := range []string{"var/cache/ldconfig/aux-cache", "var/cache/apt/pkgcache.bin", "var/cache/apt/srcpkgcache.bin"} {
+		if !wrote(changed, cache) {
+			continue
+		}
+		if err := t.Remove(cache); err != nil {
+			return err
+		}
 	}
-	return t.Remove(cache)
+	return nil
 }
 
 // settleMachineID gives the tree another id than chance did. D-Bus keeps a copy.

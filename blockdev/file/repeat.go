@@ -2,6 +2,7 @@ package file
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/blockdev/file/ext4"
@@ -17,6 +18,12 @@ func Repeats(g *blockdev.Graph) error {
 		}
 	}
 	return nil
+}
+
+// Tools returns the programs of the host that this back end makes the graph's file
+// systems with: it writes most of them itself.
+func Tools(g *blockdev.Graph) []string {
+	return blockdev.Tools(slices.DeleteFunc(slices.Clone(g.FileSystems()), func(n *blockdev.Mkfs) bool { return stray(n) == "" }))
 }
 
 // RepeatError is a file system that differs from build to build.

@@ -169,8 +169,7 @@ func (j *job) largeSectors() bool {
 	return err == nil && root.BlockSize > 512
 }
 
-// backend is the loop back end for root where loop devices work, unless the
-// user says otherwise or the image is to repeat; the file back end else.
+// backend makes the disks.
 func (j *job) backend(images string) blockdev.Backend {
 	work := filepath.Join(j.work, "disk")
 	if j.byLoop() {
@@ -179,8 +178,21 @@ func (j *job) backend(images string) blockdev.Backend {
 	return file.New(file.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger(), Secrets: j.secrets.of})
 }
 
+// byLoop says whether the loop back end makes the disks: where the user wants it,
+// and for what the file back end has no writer of its own for or cannot do (hooks
+// that work on the disk need a device), if loop devices work. The file back end
+// is the faster one (docs/benchmarks.md), and what it writes repeats.
 func (j *job) byLoop() bool {
-	return j.o.Backend == "loop" || j.o.Backend == "auto" && !j.graph.HasVolumes() && !j.repeats() && loopWorks() == nil
+	native := !j.onDisk && file.Repeats(j.graph) == nil
+	return j.o.Backend == "loop" || j.o.Backend == "auto" && !j.graph.HasVolumes() && !native && loopWorks() == nil
+}
+
+// diskTools are the programs of the host that make the file systems.
+func (j *job) diskTools() []string {
+	if j.byLoop() {
+		return blockdev.Tools(j.graph.FileSystems())
+	}
+	return file.Tools(j.graph)
 }
 
 // loopWorks says why loop devices are not for this build. In a user namespace

@@ -245,7 +245,7 @@ func (j *job) checkHost(ctx context.Context) error {
 		if err := errors.Join(j.checkReproducible(), j.checkBackend(ctx)); err != nil {
 			return err
 		}
-		needs = append(needs, blockdev.Tools(j.graph)...)
+		needs = append(needs, j.diskTools()...)
 	}
 	for _, f := range j.formats {
 		needs = append(needs, f.Tools...)
@@ -397,7 +397,7 @@ const outputVersion = "1"
 // outputKey names everything that the outputs depend on.
 func (j *job) outputKey(intent rootfs.Key) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %t %q %q %v %v %v %d %d %t\n", outputVersion, j.repeats() && !j.byLoop(), intent, j.graph.Fingerprint(), j.o.Formats, j.format,
+	fmt.Fprintf(h, "%q %t %q %q %v %v %v %d %d %t\n", outputVersion, j.byLoop(), intent, j.graph.Fingerprint(), j.o.Formats, j.format,
 		j.o.Uncompressed, j.o.ImageSize, j.o.ImageExtraSize, j.o.HasExtraSize)
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -308,6 +308,13 @@ func checkOrdinaryUser(t *testing.T, root *debianBuild, dir, key, host string) {
 	for _, ext := range []string{"raw", "qcow2", "vhd", "tar"} {
 		sameBits(t, root.path("debian."+ext), b.path("user."+ext))
 	}
+	for i, entries := range layerEntries(t, host+"/debian/root") {
+		for name, e := range entries {
+			if strings.HasPrefix(name, "etc/ssh/ssh_host_") && !strings.Contains(e, " 0 bytes") {
+				t.Errorf("layer %d holds a key of the host: %s %s", i, name, e)
+			}
+		}
+	}
 	if theirs, ours := digestOf(t, host+"/debian/root"), digestOf(t, host+"/debian/user"); theirs != ours {
 		t.Errorf("the image in the registry: root's is %s, the user's %s\n%s", theirs, ours,
 			strings.Join(layerDifferences(t, host+"/debian/root", host+"/debian/user"), "\n"))

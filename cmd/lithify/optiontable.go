@@ -69,7 +69,7 @@ func sizeOptions() []option {
 		{long: "max-online-resize", value: "BLOCKS", env: "MAX_ONLINE_RESIZE", set: setMaxOnlineResize,
 			help: "how far the root file system may grow while mounted"},
 		{long: "backend", value: "NAME", ours: true, set: setBackend,
-			help: "how disks are made: auto, loop (root) or file (everybody) (auto)"},
+			help: "how disks are made: file (everybody), loop (root), or auto: file unless only loop can (auto)"},
 		{long: "reproducible", ours: true, set: setReproducible,
 			help: "equal inputs give equal bits: refuse what cannot repeat; no file is younger than SOURCE_DATE_EPOCH (1980)"},
 	}

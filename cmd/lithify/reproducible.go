@@ -36,12 +36,6 @@ func applyReproducible(o *Options) error {
 	return nil
 }
 
-// repeats says whether the file back end is wanted for its equal bits. Hooks that
-// work on the disk need a device, so that their image does not repeat.
-func (j *job) repeats() bool {
-	return j.o.Epoch != nil && !j.onDisk && file.Repeats(j.graph) == nil
-}
-
 // checkReproducible refuses what --reproducible cannot keep its word for.
 func (j *job) checkReproducible() error {
 	if !j.o.Reproducible || !j.needsDisk() {

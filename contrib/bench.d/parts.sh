@@ -243,9 +243,10 @@ remove_user() {
     bench_user=
 }
 
-# part_rootless builds a small tree by root and by a user who is made for it.
+# part_rootless builds a small tree and a whole image by root, with loop devices,
+# and by a user who is made for it.
 part_rootless() {
-    local i home=$work/rootless root=() user=()
+    local i home=$work/rootless root=() user=() as=()
     local elements_path=$home/elements name=lithify-bench-$$
     mkdir -p "$home/elements"
     cp -R "$top/cmd/lithify/testdata/tiny/." "$home/elements"
@@ -257,11 +258,25 @@ part_rootless() {
         rm -rf "$home/user" "$home/root"
         mkdir -p "$home"/{user,root}/{out,tmp}
         chown -R "$name:" "$home/user"
-        tiny "tiny-root-$i" "$home/root"
-        tiny "tiny-user-$i" "$home/user" setpriv --reuid "$name" --regid "$name" --init-groups
+        alone "tiny-root-$i" "$home/root" -n --backend loop tiny app
+        as=(setpriv --reuid "$name" --regid "$name" --init-groups)
+        alone "tiny-user-$i" "$home/user" -n tiny app
+        as=()
         root+=("$(wall "tiny-root-$i")") user+=("$(wall "tiny-user-$i")")
     done
-    compare "a small tree to qcow2, all steps new, by an ordinary user; beside it by root" 1.3 "${user[@]}" -- "${root[@]}"
+    compare "a small tree to qcow2, all steps new, by an ordinary user; beside it by root with loop devices" 1.3 "${user[@]}" -- "${root[@]}"
+    root=() user=() elements_path=''
+    for i in 0 $(times 1); do # the first fills the caches of packages
+        rm -rf "$home"/{user,root}/{store,out}
+        mkdir "$home"/{user,root}/out
+        chown "$name:" "$home/user/out"
+        alone "whole-root-$i" "$home/root" --backend loop debian-minimal vm
+        as=(setpriv --reuid "$name" --regid "$name" --init-groups)
+        alone "whole-user-$i" "$home/user" debian-minimal vm
+        as=()
+        [ "$i" = 0 ] || { root+=("$(wall "whole-root-$i")") user+=("$(wall "whole-user-$i")"); }
+    done
+    compare "\`debian-minimal vm\` to qcow2, all steps new, likewise" 1.0 "${user[@]}" -- "${root[@]}"
     remove_user
     rm -rf "$home"
 }
@@ -300,12 +315,12 @@ images() {
     note "- $name: $(grep -c -- '-- .*: in ' "$work/logs/$name") steps run, $(wall "$name") s, $(processor "$name") of processor"
 }
 
-# tiny NAME HOME [COMMAND...]: one build of the small elements that the tests use.
-tiny() {
+# alone NAME HOME WORD...: one build with a store and a cache of its own, run by ${as[@]}.
+alone() {
     local name=$1 home=$2
     shift 2
-    timed "$name" "$@" env HOME="$home" TMPDIR="$home/tmp" LITHIFY_STORE="$home/store" \
+    timed "$name" "${as[@]}" env HOME="$home" TMPDIR="$home/tmp" LITHIFY_STORE="$home/store" \
         DIB_IMAGE_CACHE="$home/cache" ELEMENTS_PATH="$elements_path" \
-        "$work/bin/disk-image-create" --logfile "$home/log" -n -o "$home/out/tiny" tiny app
+        "$work/bin/disk-image-create" --logfile "$home/log" -o "$home/out/tiny" "$@"
     cp "$home/log" "$work/logs/$name.log" # the user may not write there
 }
