@@ -100,13 +100,13 @@ func TestTinyMissingTool(t *testing.T) {
 	t.Parallel()
 	blockdevtest.Need(t, "unshare")
 	w := newTiny(t, nil)
-	for _, c := range []struct{ tool, formats, packages string }{
-		{"mke2fs", "raw", "e2fsprogs"}, {"mksquashfs", "tar,squashfs", "squashfs-tools"},
+	for _, c := range []struct{ tool, formats, packages, backend string }{
+		{"mke2fs", "raw", "e2fsprogs", "loop"}, {"mksquashfs", "tar,squashfs", "squashfs-tools", "auto"},
 	} {
 		blockdevtest.Need(t, c.tool)
 		path, err := exec.LookPath(c.tool)
 		must(t, err)
-		cmd := w.create("web", c.formats)
+		cmd := w.create("web", c.formats, "--backend", c.backend)
 		// A file that cannot be run lies over the program, for this build alone.
 		covered := w.command("")
 		covered.Path, covered.Args = "/usr/bin/unshare", append([]string{"unshare", "-m", "sh", "-c",
