@@ -47,7 +47,7 @@ ours() {
     shift 2
     rm -f "$work/logs/$name.log" # lithify appends
     timed "$name" env LITHIFY_STORE="$store" DIB_IMAGE_CACHE="$work/cache/ours" OVERWRITE_OLD_IMAGE=1 \
-        ELEMENTS_PATH="${elements_path:-}" "$work/bin/disk-image-create" --logfile "$work/logs/$name.log" "$@"
+        ELEMENTS_PATH="${elements_path:-}" DIB_BLOCK_DEVICE_CONFIG="${layout:-}" "$work/bin/disk-image-create" --logfile "$work/logs/$name.log" "$@"
 }
 
 # watch_memory FILE: keeps the high-water mark (KiB) of the largest process of
