@@ -173,7 +173,7 @@ func plant(t *testing.T, tree string) string {
 	t.Helper()
 	r := rand.New(rand.NewPCG(8, 8))
 	for i := range 24 {
-		data := make([]byte, r.IntN(1<<(1+r.IntN(21))))
+		data := make([]byte, r.IntN(1<<(1+r.IntN(20))))
 		for j := range data {
 			data[j] = byte(r.Uint32())
 		}
