@@ -35,7 +35,7 @@ vet:
 
 # Many tests wait for the disk: more packages at a time than processors, the
 # longest one first. vet has looked already; half of a link is debugging data.
-TESTS ?= 4
+TESTS ?= 3
 test: bin/lithify test-tools vet
 	go test -p $(TESTS) -vet=off -ldflags='-s -w' -timeout 80m ./cmd/lithify ./...
 

@@ -271,7 +271,7 @@ func bootDebian(t *testing.T, image string, key ssh.Signer) {
 	}
 	defer vm.Close()
 	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
-	err = boottest.CheckDebian(ctx, vm, boottest.Expect{User: "devuser", Key: key, RootLabel: "cloudimg-rootfs", Size: 4 << 30, Logger: log})
+	err = boottest.CheckDebian(ctx, vm, boottest.Expect{User: "devuser", Key: key, RootLabel: "cloudimg-rootfs", Size: 4 << 30, BootLimit: 12 * time.Minute, Logger: log})
 	if err != nil {
 		t.Errorf("%v\n%s", err, tail(vm.Log()))
 	}
