@@ -61,8 +61,13 @@ func (f Firmware) install(dir string) ([]string, error) {
 }
 
 // cpu is QEMU's processor. With pages of five levels a guest under EFI once hung
-// after a warm reboot, in the kernel's first steps; they are slower, too.
-const cpu = "max,la57=off"
+// after a warm reboot, in the kernel's first steps.
+func (f Firmware) cpu() string {
+	if _, efi := images[f]; efi {
+		return "max,la57=off"
+	}
+	return "max"
+}
 
 // machine is QEMU's machine type that goes with the firmware.
 func (f Firmware) machine() string {

@@ -27,7 +27,7 @@ type Options struct {
 	ExtraDisks []Disk // never written; /dev/vdb and on
 
 	Memory  int    // MiB; 0 means 1024
-	CPUs    int    // 0 means 1: emulated, a second one costs a third more and is of little help
+	CPUs    int    // 0 means 2
 	Machine string // "" means "pc" for BIOS and "q35" for EFI
 	Accel   string // QEMU's -accel; "" means "tcg,thread=multi". See [ProbeKVM]
 
@@ -124,7 +124,7 @@ func (o Options) withDefaults() Options {
 		o.Memory = 1024
 	}
 	if o.CPUs == 0 {
-		o.CPUs = 1
+		o.CPUs = 2
 	}
 	if o.Sector == 0 {
 		o.Sector = 512
@@ -162,7 +162,7 @@ func (vm *VM) args(disk string) []string {
 	o := vm.options
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-machine", o.Machine + ",graphics=off",
-		"-accel", o.Accel, "-cpu", cpu, "-smp", fmt.Sprint(o.CPUs), "-m", fmt.Sprint(o.Memory),
+		"-accel", o.Accel, "-cpu", o.Firmware.cpu(), "-smp", fmt.Sprint(o.CPUs), "-m", fmt.Sprint(o.Memory),
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-netdev", fmt.Sprintf("user,id=net,hostfwd=tcp:127.0.0.1:%d-:22", vm.port),
 		"-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
