@@ -26,7 +26,7 @@ func assembled() []md.Array {
 		number := len(all)
 		change = append(change, func(a *md.Array) {
 			a.Name, a.UUID = name, fmt.Sprintf("6cdc7b69:3a1f0c2e:95d4b8a7:%08x", number)
-			size := md.MemberSize(level, n, 20<<20, *a) + int64(number)*5<<10
+			size := md.MemberSize(level, n, 12<<20, *a) + int64(number)*5<<10
 			for i := range a.Members {
 				a.Members[i] = size / 512 * 512
 				a.MemberIDs[i] = fmt.Sprintf("00112233-4455-6677-%04x-%012x", number, i)
@@ -173,7 +173,7 @@ func plant(t *testing.T, tree string) string {
 	t.Helper()
 	r := rand.New(rand.NewPCG(8, 8))
 	for i := range 24 {
-		data := make([]byte, r.IntN(1<<(1+r.IntN(21))))
+		data := make([]byte, r.IntN(1<<(1+r.IntN(20))))
 		for j := range data {
 			data[j] = byte(r.Uint32())
 		}

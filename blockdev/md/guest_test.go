@@ -50,10 +50,9 @@ members() { # array's number, members
 	for disk in a b c d e; do [ $2 = 0 ] || { echo /dev/vd$disk$1; set $1 $(($2 - 1)); }; done
 }
 looks() { # devices: what mdadm says of them, without what differs from one creation to the next
-	for m; do
-		mdadm --examine $m
-		! mdadm --examine $m | grep -q 'Internal Bitmap' || mdadm --examine-bitmap $m
-	done | grep -vE 'Device UUID|Time :|Checksum|Events|Events Cleared|State :|dirty' | sed 's/  (local to host.*//; s/Name : any:/Name : /'
+	mdadm --examine "$@" >/tmp/looks || fail examine
+	! grep -q 'Internal Bitmap' /tmp/looks || mdadm --examine-bitmap "$@" >>/tmp/looks || fail examine-bitmap
+	grep -vE 'Device UUID|Time :|Checksum|Events|Events Cleared|State :|dirty' /tmp/looks | sed 's/  (local to host.*//; s/Name : any:/Name : /'
 }
 remake() { # number, name, members, host, options: mdadm must make the same of members like these
 	name=$2; all=$(members $1 $3); n=$3; host=$4; shift 4

@@ -29,6 +29,15 @@ type marked struct {
 	random  *rand.Rand
 }
 
+// rounds is how many builds a test of this file stops, so many unless the caller
+// wants more: a build costs seconds.
+func rounds(usual int) int {
+	if given := os.Getenv("LITHIFY_TEST_ROUNDS"); given != "" {
+		return number(given)
+	}
+	return usual
+}
+
 func newMarked(t *testing.T, w *tiny) *marked {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
@@ -204,7 +213,7 @@ func TestKill(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newMarked(t, newTiny(t, as))
-			for round := range 10 {
+			for round := range rounds(10) {
 				m.killAndGoOn(t, round)
 				if t.Failed() {
 					return
@@ -283,14 +292,15 @@ func (m *marked) outputsWhole(t *testing.T) {
 	}
 }
 
-// TestSignals stops builds at random moments, as kill does and as a terminal.
+// TestSignals stops builds at random moments, as kill does and as a terminal, with
+// either signal.
 func TestSignals(t *testing.T) {
 	t.Parallel()
 	for name, as := range tinyPeople(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newMarked(t, newTiny(t, as))
-			for round := range 8 {
+			for round := range rounds(4) {
 				m.stop(t, round)
 				if t.Failed() {
 					return
