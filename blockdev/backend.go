@@ -31,11 +31,13 @@ type Disk interface {
 	Dir() string
 	// Devices maps nodes to device paths; empty where there are none.
 	Devices() map[string]string
-	// Images maps disk nodes to raw files. They are whole after Commit.
+	// Images maps disk nodes to raw files, a physical disk to its device. They are
+	// whole after Commit.
 	Images() map[string]string
 	// Commit writes everything out and lets go of all but the raw files, which
 	// are the caller's from then on.
 	Commit(ctx context.Context) error
-	// Close undoes in reverse and removes the raw files.
+	// Close undoes in reverse, removes the raw files, and takes off the physical
+	// disks what they would be recognised by.
 	Close() error
 }

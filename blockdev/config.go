@@ -63,7 +63,7 @@ func Parse(data []byte) (Config, error) {
 		p.list(v)
 	}
 	if len(p.entries) == 0 {
-		return Config{}, place{line: v.line}.errorf("the configuration is empty; at least one disk (local_loop) is wanted")
+		return Config{}, place{line: v.line}.errorf("the configuration is empty; at least one disk (local_loop, physical_disk) is wanted")
 	}
 	if len(p.entries) > maxNodes {
 		return Config{}, place{line: v.line}.errorf("%d nodes; at most %d are read", len(p.entries), maxNodes)

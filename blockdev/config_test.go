@@ -227,7 +227,7 @@ func TestMistakes(t *testing.T) {
 	}
 	fs := func(s string) string { return disk + `{"mkfs": {"base": "image0", ` + s + `}}]` }
 	for _, c := range []struct{ config, want string }{
-		{`[{"lokal_loop": {}}]`, `[0].lokal_loop (line 1): unknown node "lokal_loop"; allowed: fstab, local_loop, luks, lvm, md, mkfs, mount, partitioning; did you mean "local_loop"?`},
+		{`[{"lokal_loop": {}}]`, `[0].lokal_loop (line 1): unknown node "lokal_loop"; allowed: fstab, local_loop, luks, lvm, md, mkfs, mount, partitioning, physical_disk; did you mean "local_loop"?`},
 		{`[{"a": 1, "b": 2}]`, `^Config entry top-level should be a single dict: [0]`},
 		{`["x"]`, `^Config entry top-level should be a single dict: [0]`},
 		{`[{}]`, `empty map`},
@@ -259,9 +259,9 @@ func TestMistakes(t *testing.T) {
 		{fs(`"type": "ext4", "mount": {"mount_point": "/a/../b"}`), `..`},
 		{fs(`"type": "ext4", "mount": {}`), `mount_point is missing`},
 		{`[{"local_loop": {"name": "a", "mkfs": {"type": "ext4", "mount": {"mount_point": "/x"}}}}, {"local_loop": {"name": "b", "mkfs": {"type": "ext4", "mount": {"mount_point": "/x/"}}}}]`, `mount point /x is used twice`},
-		{fs(`"type": "ext4", "mount": {"mount_point": "/", "fstab": {"options": "a b"}, "fsck": 1}`), `unknown key "fsck"; allowed: base, fstab, local_loop, luks, lvm, md, mkfs, mount, mount_point, name, partitioning`},
+		{fs(`"type": "ext4", "mount": {"mount_point": "/", "fstab": {"options": "a b"}, "fsck": 1}`), `unknown key "fsck"; allowed: base, fstab, local_loop, luks, lvm, md, mkfs, mount, mount_point, name, partitioning, physical_disk`},
 		{fs(`"type": "ext4", "mount": {"mount_point": "/", "fstab": {"fsck-passno": -1}}`), `whole number`},
-		{part(`{"name": "root", "sizee": "1GiB", "size": "1"}`), `[1].partitioning.partitions[0].sizee (line 1, node "root"): unknown key "sizee"; allowed: base, flags, fstab, local_loop, luks, lvm, md, mkfs, mount, name, partitioning, size, type; did you mean "size"?`},
+		{part(`{"name": "root", "sizee": "1GiB", "size": "1"}`), `[1].partitioning.partitions[0].sizee (line 1, node "root"): unknown key "sizee"; allowed: base, flags, fstab, local_loop, luks, lvm, md, mkfs, mount, name, partitioning, physical_disk, size, type; did you mean "size"?`},
 		{part(`{"name": "root"}`), `[1].partitioning.partitions[0] (line 1, node "root"): size is missing`},
 		{part(`{"size": "1GiB"}`), `name is missing`},
 		{part(`{"name": "a", "size": "101%"}`), `percentage`},
@@ -278,9 +278,9 @@ func TestMistakes(t *testing.T) {
 		{`[{"local_loop": {"name": "i", "partitioning": {"label": "mbr", "partitions": [{"name": "a", "size": "1MiB"}]}, "mkfs": {"type": "ext4"}}}]`, `"i" is taken twice`},
 		{`[{"mount": {"name": "a", "base": "b", "mount_point": "/"}}, {"mkfs": {"name": "b", "base": "a", "type": "ext4"}}]`, `a cycle`},
 		{`[{"local_loop": {"name": "i", "mount": {"mount_point": "/"}}}]`, `it stands on a file system (mkfs)`},
-		{`[[["mkfs", {}]]]`, `mkfs stands on level 2; here is level 0 (local_loop)`},
+		{`[[["mkfs", {}]]]`, `mkfs stands on level 2; here is level 0 (local_loop, physical_disk)`},
 		{`[[["local_loop"]]]`, `a pair of a node and its settings`},
-		{`[[], [], [], [], [], []]`, `found 6 entries; the levels are 0 (local_loop), 1 (partitioning, lvm, md, luks), 2 (mkfs), 3 (mount) and 4 (fstab)`},
+		{`[[], [], [], [], [], []]`, `found 6 entries; the levels are 0 (local_loop, physical_disk), 1 (partitioning, lvm, md, luks), 2 (mkfs), 3 (mount) and 4 (fstab)`},
 		{"- &a\n  local_loop: {name: x, y: *b}\n", `no such anchor`},
 	} {
 		err := mistake(c.config)

@@ -72,7 +72,7 @@ func TestErrorCatalogue(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ config, want string }{
 		"unknown node": {disk + "- mkfss: {base: image0}\n",
-			`block-device configuration: [1].mkfss (line 2): unknown node "mkfss"; allowed: fstab, local_loop, luks, lvm, md, mkfs, mount, partitioning; did you mean "mkfs"?`},
+			`block-device configuration: [1].mkfss (line 2): unknown node "mkfss"; allowed: fstab, local_loop, luks, lvm, md, mkfs, mount, partitioning, physical_disk; did you mean "mkfs"?`},
 		"two keys": {"- local_loop: {name: image0}\n  mkfs: {base: image0}\n",
 			`Config entry top-level should be a single dict: [0] (line 1): found the keys local_loop, mkfs; one node per entry is wanted`},
 		"no map": {disk + "- mkfs\n",
@@ -100,18 +100,18 @@ func TestErrorCatalogue(t *testing.T) {
 		"empty value":   {"- local_loop:\n    name: image0\n    size:\n", `[0].local_loop.size (line 3, node "image0"): found nothing; a size is wanted, such as 1.5GiB`},
 		"a word twice":  {part("    - {name: a, size: 1GiB, flags: boot primry}\n"), `flags (line 6, node "a"): unknown flag "primry"; allowed: boot, primary; did you mean "primary"?`},
 		"true":          {"- local_loop: {name: true}\n", `found true; text is wanted`},
-		"empty":         {"[]", `the configuration is empty; at least one disk (local_loop) is wanted`},
+		"empty":         {"[]", `the configuration is empty; at least one disk (local_loop, physical_disk) is wanted`},
 		"empty levels":  {"[[], []]", `the configuration is empty`},
 		"another's key": {disk + "- mkfs: {base: image0, type: ext4, mount_point: /}\n", `[1].mkfs.mount_point (line 2): unknown key "mount_point": it is one of mount; allowed: base, fstab, label`},
 		"ext5":          {disk + "- mkfs: {base: image0, type: ext5}\n", `unknown file system "ext5"; allowed: btrfs, ext2, ext3, ext4, fat, swap, vfat, xfs; did you mean "ext4"?`},
 		"too many":      {strings.Repeat("- local_loop: {name: x}\n", 1001), `1001 nodes; at most 1000`},
 		"a cycle":       {"- mount: {name: a, base: b, mount_point: /}\n- mkfs: {name: b, base: a, type: ext4}\n", `a cycle: each of these nodes waits for another: [a b]`},
 		"gpt, primary":  {strings.Replace(part("    - {name: a, size: 1GiB, flags: [primary]}\n"), "mbr", "gpt", 1), `unknown flag of a GPT partition "primary"; allowed: boot`},
-		"mbr, uuid":     {part("    - {name: a, size: 1GiB, uuid: 6d4c1b8e-3f0a-4c55-9d1b-0a4f5e2c7d11}\n"), `unknown key "uuid": it is one of md, luks, mkfs and a partition (gpt); allowed: base, flags, fstab, local_loop, luks, lvm, md, mkfs, mount, name, partitioning, size, type`},
+		"mbr, uuid":     {part("    - {name: a, size: 1GiB, uuid: 6d4c1b8e-3f0a-4c55-9d1b-0a4f5e2c7d11}\n"), `unknown key "uuid": it is one of md, luks, mkfs and a partition (gpt); allowed: base, flags, fstab, local_loop, luks, lvm, md, mkfs, mount, name, partitioning, physical_disk, size, type`},
 		"vfat's uuid":   {disk + "- mkfs: {base: image0, type: vfat, uuid: 6d4c1b8e-3f0a-4c55-9d1b-0a4f5e2c7d11}\n", `volume ID "6d4c1b8e-3f0a-4c55-9d1b-0a4f5e2c7d11": allowed are`},
 		"first of all":  {part("    - {name: a, size: 1x}\n    - {nam: b, size: 1GiB}\n"), `unknown unit "x"`},
 		"level":         {`[[["local_loop", {"name": "d"}]], [["mkfs", {"base": "d"}]]]`, `[1][0][0] (line 1): mkfs stands on level 2; here is level 1 (partitioning, lvm, md, luks)`},
-		"level typo":    {`[[["local_lop", {"name": "d"}]]]`, `[0][0][0] (line 1): unknown node "local_lop"; allowed: local_loop; did you mean "local_loop"?`},
+		"level typo":    {`[[["local_lop", {"name": "d"}]]]`, `[0][0][0] (line 1): unknown node "local_lop"; allowed: local_loop, physical_disk; did you mean "local_loop"?`},
 		"levels mixed":  {`[[["local_loop", {"name": "d"}]], {"mkfs": {}}]`, `[1] (line 1): found a map; a level is a list of [node, {…}] pairs`},
 	} {
 		t.Run(name, func(t *testing.T) {

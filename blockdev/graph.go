@@ -123,7 +123,7 @@ func (g *Graph) fillDefaults(d Defaults) error {
 	for _, n := range g.config {
 		switch n := n.(type) {
 		case *LocalLoop:
-			if d.BlockSize != 0 {
+			if d.BlockSize != 0 && n.Device == "" {
 				n.BlockSize = d.BlockSize
 			}
 		case *Mkfs:
@@ -228,13 +228,13 @@ func stands(n, base Node) error {
 	case *Partition:
 		var disk *LocalLoop
 		disk, ok = base.(*LocalLoop)
-		want = "a disk (local_loop)"
+		want = "a disk (local_loop, physical_disk)"
 		if ok && disk.BlockSize != 512 && n.Table.Label == "mbr" {
 			return n.where().errorf("partition %q: an MBR counts sectors of 512 bytes, disk %q has %d", n.Name(), disk.name, disk.BlockSize)
 		}
 	case *Mkfs, *PhysicalVolume, *Array, *Encrypted:
 		ok = isDevice(base)
-		want = "a block device: a disk (local_loop), a partition, a logical volume, an array (md) or an encrypted volume (luks)"
+		want = "a block device: a disk (local_loop, physical_disk), a partition, a logical volume, an array (md) or an encrypted volume (luks)"
 	case *VolumeGroup:
 		_, ok = base.(*PhysicalVolume)
 		want = "physical volumes"

@@ -92,6 +92,9 @@ func (g *Graph) hash() string {
 func hashed(n Node) any {
 	switch n := n.(type) {
 	case *LocalLoop:
+		if n.Device != "" { // of another machine maybe, and as large as it is
+			return "physical disk"
+		}
 		return []any{n.Size, n.BlockSize}
 	case *Partition:
 		return []any{n.Table.Label, n.Table.Align, n.Size, n.Type, n.Boot, n.Primary, n.TypeGUID, n.ownUUID, n.Attributes}

@@ -16,7 +16,7 @@ const maxLevel = 4
 
 // kinds lists the node kinds, lowest level first.
 func kinds() []nodeKind {
-	return []nodeKind{localLoopKind(), partitioningKind(), lvmKind(), mdKind(), luksKind(), mkfsKind(), mountKind(), fstabKind()}
+	return []nodeKind{localLoopKind(), physicalDiskKind(), partitioningKind(), lvmKind(), mdKind(), luksKind(), mkfsKind(), mountKind(), fstabKind()}
 }
 
 func findKind(name string) *nodeKind {

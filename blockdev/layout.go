@@ -113,8 +113,11 @@ type diskLayout struct {
 }
 
 func (l *diskLayout) plan() (*DiskPlan, error) {
-	dp := &DiskPlan{Node: l.d.name, Directory: l.d.Directory, Size: l.diskSize(l.d), SectorSize: l.d.BlockSize}
+	dp := &DiskPlan{Node: l.d.name, Device: l.d.Device, Directory: l.d.Directory, Size: l.diskSize(l.d), SectorSize: l.d.BlockSize}
 	dp.Explicit = dp.Size > 0
+	if l.d.Device != "" && !dp.Explicit {
+		return nil, fmt.Errorf("nobody has looked at %s (SetDevice)", l.d.Device)
+	}
 	if err := l.checkGiven(dp); err != nil {
 		return nil, err
 	}
@@ -142,7 +145,7 @@ func (l *diskLayout) plan() (*DiskPlan, error) {
 // diskSize is what the configuration or, for the disk that carries /, the user
 // says; 0: neither does.
 func (z *sizer) diskSize(d *LocalLoop) int64 {
-	if d.Size == 0 && z.g.first() == d {
+	if d.Size == 0 && z.g.first() == d && d.Device == "" {
 		return z.r.ImageSize
 	}
 	return d.Size

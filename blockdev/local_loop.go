@@ -6,10 +6,12 @@ import (
 	"strings"
 )
 
-// LocalLoop is a disk: an image file.
+// LocalLoop is a disk: an image file, or a device that is there already
+// (physical_disk).
 type LocalLoop struct {
 	vertex
 	Size      int64  // bytes; 0: what the request or the content says
+	Device    string // path of a physical disk, which SetDevice gives its size; "" for an image file
 	Directory string // of the image file; "" where the back end puts images
 	BlockSize int    // of a sector in bytes: 512 or 4096
 }

@@ -11,9 +11,10 @@ type Plan struct {
 	Grown       bool         `json:"grown,omitempty"` // computed sizes are larger, after a first try ran full
 }
 
-// DiskPlan is one disk image.
+// DiskPlan is one disk image, or one device.
 type DiskPlan struct {
 	Node       string          `json:"node"`
+	Device     string          `json:"device,omitempty"`    // of a physical disk: it is written onto
 	Directory  string          `json:"directory,omitempty"` // of the image file, when the configuration says
 	Size       int64           `json:"size"`
 	Explicit   bool            `json:"explicit"` // the user gave the size: final

@@ -37,6 +37,7 @@ var formats = map[string]func(string) error{
 	"file-name":      checkFileName,
 	"disk-size":      checkDiskSize,
 	"folder":         checkFolder,
+	"device":         checkDevicePath,
 	"alignment":      checkAlignment,
 	"partition-size": checkPartitionSize,
 	"mbr-type":       func(s string) error { _, err := mbrType(s); return err },

@@ -222,7 +222,7 @@ func (z *sizer) array(a *Array) (*VolumePlan, error) {
 	}
 	size, err := a.sizeOf(p.Sizes)
 	if err != nil {
-		return nil, fmt.Errorf("array %q: %w", a.name, err)
+		return nil, a.at.errorf("array %q: %v", a.name, err)
 	}
 	return &VolumePlan{Node: a.name, Bases: a.bases, Size: size, Array: p}, z.settle(a.name, 0, size, given)
 }
@@ -231,8 +231,11 @@ func (z *sizer) array(a *Array) (*VolumePlan, error) {
 // zeros.
 func (g *Graph) scrambled(device string) bool {
 	n := g.byName[device]
-	if _, ok := n.(*Encrypted); ok {
+	switch n := n.(type) {
+	case *Encrypted:
 		return true
+	case *LocalLoop:
+		return n.Device != "" // what it held before is still there
 	}
 	for _, b := range n.Bases() {
 		if g.scrambled(b) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,12 +24,8 @@ func judge(t *testing.T, m made, o CompareOptions) []string {
 	var said []string
 	for _, d := range m.plan.Disks {
 		image := m.disk.Images()[d.Node]
-		st, err := os.Stat(image)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if st.Size() != d.Size {
-			t.Errorf("image of %q has %d bytes, the plan %d", d.Node, st.Size(), d.Size)
+		if size := length(t, image); size != d.Size {
+			t.Errorf("image of %q has %d bytes, the plan %d", d.Node, size, d.Size)
 		}
 		if d.Label != "" {
 			dev := attach(t, image, 0, d.Size, d.SectorSize)
@@ -45,6 +42,21 @@ func judge(t *testing.T, m made, o CompareOptions) []string {
 	}
 	compare(t, m.tree, mountAll(t, m, devices), m.plan, o)
 	return said
+}
+
+// length is that of a file or a device.
+func length(t *testing.T, path string) int64 {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return size
 }
 
 // attach gives a part of an image a loop device, read-only, until the test ends.

@@ -23,8 +23,10 @@ func (d *disk) ext(ctx context.Context, f *blockdev.FSPlan, view string) error {
 		return d.writeExt(ctx, f, view, o)
 	}
 	d.o.Logger.Info("mke2fs fills a file system, which takes longer than writing it here", "file system", f.Node, "why", err)
-	if f.Disk == "" {
-		return d.throughFile(f, func(target *os.File) error { return d.extByTool(ctx, f, view, target.Name(), false) })
+	if f.Disk == "" || d.claims[f.Disk] != nil {
+		own := *f
+		own.Offset = 0 // of the file that the tools see
+		return d.throughFile(f, func(target *os.File) error { return d.extByTool(ctx, &own, view, target.Name(), false) })
 	}
 	return d.extByTool(ctx, f, view, d.images[f.Disk], true)
 }

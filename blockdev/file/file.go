@@ -39,13 +39,15 @@ import (
 	"path/filepath"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/physical"
 )
 
 // Options of the back end. WorkDir is needed.
 type Options struct {
-	WorkDir  string       // an existing folder of the build's own; binds are made below it
-	ImageDir string       // of raw images that name no folder; "": WorkDir
-	Logger   *slog.Logger // nil: silent
+	WorkDir  string           // an existing folder of the build's own; binds are made below it
+	ImageDir string           // of raw images that name no folder; "": WorkDir
+	Logger   *slog.Logger     // nil: silent
+	Physical physical.Options // how devices that are there are taken
 	// Secrets gives the passphrase of an encrypted volume, and the secret that its
 	// keys are derived from, nil for chance. Neither is kept.
 	Secrets func(node string) (passphrase, seed []byte, err error)
@@ -65,10 +67,11 @@ func New(o Options) *Backend {
 	return &Backend{o: o}
 }
 
-// Create writes the disks of a plan. See blockdev.Backend. They are whole when
-// it returns; Commit only gives them away.
+// Create writes the disks of a plan. See blockdev.Backend. Images are whole when
+// it returns, and Commit only gives them away; of a physical disk Commit writes
+// the table.
 func (b *Backend) Create(ctx context.Context, _ *blockdev.Graph, p *blockdev.Plan, t blockdev.Tree) (blockdev.Disk, error) {
-	d := &disk{o: b.o, plan: p, tree: t, images: map[string]string{}}
+	d := &disk{o: b.o, plan: p, tree: t, images: map[string]string{}, claims: map[string]*physical.Disk{}}
 	err := d.create(ctx)
 	err = errors.Join(err, d.undo.run())
 	if err != nil {
@@ -84,9 +87,10 @@ type disk struct {
 	work    string
 	profile string
 	images  map[string]string // by disk node
+	claims  map[string]*physical.Disk
 	devices map[string]device // volumes, and what they lie on
 	undo    undo              // what Create needs itself
-	files   undo              // the images
+	files   undo              // the images, and what was written to physical disks
 
 	notEmpty bool // the images may hold old data
 }
@@ -97,16 +101,20 @@ func (d *disk) Dir() string { return "" }
 // Devices is empty: there are none.
 func (d *disk) Devices() map[string]string { return map[string]string{} }
 
-// Images maps disk nodes to raw files.
+// Images maps disk nodes to raw files and devices.
 func (d *disk) Images() map[string]string { return d.images }
 
-// Commit gives the raw files to the caller.
+// Commit gives the raw files to the caller, and physical disks their tables.
 func (d *disk) Commit(context.Context) error {
+	if err := d.writeTables(); err != nil {
+		return err
+	}
 	d.files = nil
-	return nil
+	return d.letGo()
 }
 
-// Close removes the raw files, unless they have been committed.
+// Close removes the raw files, and what is recognised of physical disks, unless
+// they have been committed.
 func (d *disk) Close() error { return d.files.run() }
 
 func (d *disk) create(ctx context.Context) error {
@@ -152,6 +160,9 @@ func (d *disk) prepare() (err error) {
 
 // image makes a disk's file and its table.
 func (d *disk) image(p *blockdev.DiskPlan) (err error) {
+	if p.Device != "" {
+		return d.physical(p)
+	}
 	dir := p.Directory
 	if dir == "" {
 		dir = d.o.ImageDir

@@ -61,6 +61,9 @@ func (d *disk) onto(f *blockdev.FSPlan, write func(io.WriterAt) error) error {
 	if f.Disk == "" {
 		return write(d.devices[f.Base])
 	}
+	if c := d.claims[f.Disk]; c != nil {
+		return write(section{c.File(), 0}) // no *os.File: ways that only files have are not for devices
+	}
 	image, err := d.openImage(f)
 	if err != nil {
 		return err
@@ -176,11 +179,14 @@ func tool(ctx context.Context, name string) (string, [2]int, error) {
 }
 
 // folder is where the image is that a file system goes to; of several disks the
-// first one's.
+// first one's. Beside a physical disk it is where images would be.
 func (d *disk) folder(f *blockdev.FSPlan) string {
 	disk := f.Disk
 	if disk == "" {
 		disk = d.plan.Disks[0].Node
+	}
+	if d.claims[disk] != nil {
+		return d.o.ImageDir
 	}
 	return filepath.Dir(d.images[disk])
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,13 @@ func (d *disk) newView(f *blockdev.FSPlan) (*view, error) {
 	v.undo.push(func() error { return os.Remove(dir) })
 	v.dir = dir
 	if len(f.Subvolumes) == 0 {
-		return v, d.show(v, f.MountPoint, dir)
+		err := d.show(v, f.MountPoint, dir)
+		if errors.Is(err, unix.EPERM) && !d.covers(f.MountPoint) {
+			// Who may not bind needs no bind where nothing is to be hidden.
+			v.dir = filepath.Join(d.tree.Dir, f.MountPoint)
+			return v, nil
+		}
+		return v, err
 	}
 	if err := d.makeSubvolumes(v, f); err != nil {
 		return v, err
@@ -71,6 +78,13 @@ func (d *disk) makeSubvolumes(v *view, f *blockdev.FSPlan) error {
 			return err
 		}
 		return errors.Join(os.Chmod(path, 0o755), os.Chtimes(path, at, at))
+	})
+}
+
+// covers says whether another mount lies below a mount point.
+func (d *disk) covers(mountPoint string) bool {
+	return slices.ContainsFunc(d.plan.Mounts, func(m blockdev.FSMount) bool {
+		return m.MountPoint != mountPoint && strings.HasPrefix(m.MountPoint, strings.TrimSuffix(mountPoint, "/")+"/")
 	})
 }
 

@@ -36,11 +36,10 @@ func (d *disk) openVolumes() (*volumes, error) {
 	}
 	d.devices = map[string]device{}
 	for _, p := range d.plan.Disks {
-		image, err := os.OpenFile(d.images[p.Node], os.O_RDWR, 0)
+		image, err := d.openDisk(v, p.Node)
 		if err != nil {
 			return v, err
 		}
-		v.images = append(v.images, image)
 		d.devices[p.Node] = image
 		for _, part := range p.Partitions {
 			if part.Node != "" {
@@ -54,6 +53,18 @@ func (d *disk) openVolumes() (*volumes, error) {
 		}
 	}
 	return v, nil
+}
+
+// openDisk opens an image. A physical disk is open already.
+func (d *disk) openDisk(v *volumes, node string) (*os.File, error) {
+	if c := d.claims[node]; c != nil {
+		return c.File(), nil
+	}
+	image, err := os.OpenFile(d.images[node], os.O_RDWR, 0)
+	if err == nil {
+		v.images = append(v.images, image)
+	}
+	return image, err
 }
 
 // section is a part of an image.
@@ -144,8 +155,11 @@ func (d *disk) encrypted(v *volumes, p *blockdev.VolumePlan) error {
 }
 
 // scrambled says whether what was never written to a device does not read as
-// zeros: it is encrypted.
+// zeros: it is encrypted, or a physical disk that held something else.
 func (d *disk) scrambled(base string) bool {
+	if c := d.claim(base); c != nil {
+		return !c.Blank()
+	}
 	for _, p := range d.plan.Volumes {
 		made := p.Node == base || p.Group != nil && slices.ContainsFunc(p.Group.Logical, func(l blockdev.LogicalPlan) bool { return l.Node == base })
 		if made {

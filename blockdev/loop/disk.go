@@ -23,7 +23,7 @@ func (d *disk) Devices() map[string]string {
 	return paths
 }
 
-// Images maps disks to their raw files.
+// Images maps disks to their raw files or devices.
 func (d *disk) Images() map[string]string { return maps.Clone(d.images) }
 
 // Commit trims and unmounts every file system, detaches the devices, and takes
@@ -37,7 +37,7 @@ func (d *disk) Commit(ctx context.Context) error {
 		return d.hostFull(err)
 	}
 	d.closed, d.files = true, nil // the images are the caller's now
-	return nil
+	return d.letGo()
 }
 
 func (d *disk) commit(ctx context.Context) error {
@@ -63,7 +63,10 @@ func (d *disk) commit(ctx context.Context) error {
 			return fmt.Errorf("file system %q: %w", f.Node, err)
 		}
 	}
-	return d.staged.run()
+	if err := d.staged.run(); err != nil {
+		return err
+	}
+	return d.finishPhysical()
 }
 
 // afterwards does what is done in the image, when nothing has it mounted.

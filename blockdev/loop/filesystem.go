@@ -78,7 +78,7 @@ func (d *disk) mkfs(ctx context.Context, f *blockdev.FSPlan) error {
 	if err != nil {
 		return err
 	}
-	args, env := blockdev.Mke2fsCommand(*f, blockdev.Mke2fs{Profile: d.profile, Target: dev.path, Time: d.tree.Time})
+	args, env := blockdev.Mke2fsCommand(*f, blockdev.Mke2fs{Profile: d.profile, Target: dev.path, Time: d.tree.Time, NotEmpty: d.dirty(f)})
 	return run(ctx, env, t.path, args...)
 }
 

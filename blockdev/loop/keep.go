@@ -63,6 +63,9 @@ func Keep(made blockdev.Disk) (Kept, error) {
 	if !ok || d.closed {
 		return Kept{}, errors.New("loop: Keep of a disk that is not there")
 	}
+	if len(d.claims) > 0 {
+		return Kept{}, errors.New("loop: Keep of a physical disk, which goes with the process that has it")
+	}
 	k := Kept{
 		Plan: d.plan, Time: d.tree.Time, Work: d.work, Dir: d.dir, Profile: d.profile, Images: d.images,
 		Devices: map[string]KeptDevice{}, Stages: map[string]KeptStage{},

@@ -13,15 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/physical"
 )
 
 // Options of the back end. WorkDir is needed.
 type Options struct {
-	WorkDir  string       // an existing folder of the build's own; mounts are made below it
-	ImageDir string       // of raw images that name no folder; "": WorkDir
-	MountDir string       // an existing folder where the file systems are mounted; "": one below WorkDir
-	Workers  int          // files copied at once; 0: two for each processor
-	Logger   *slog.Logger // nil: silent
+	WorkDir  string           // an existing folder of the build's own; mounts are made below it
+	ImageDir string           // of raw images that name no folder; "": WorkDir
+	MountDir string           // an existing folder where the file systems are mounted; "": one below WorkDir
+	Workers  int              // files copied at once; 0: two for each processor
+	Logger   *slog.Logger     // nil: silent
+	Physical physical.Options // how devices that are there are taken
+	// EarlyTable is for who looks at the devices of physical disks before Commit.
+	// Else their tables come last, so that one that is cut short has none.
+	EarlyTable bool
 }
 
 // Backend makes disks with loop devices.
@@ -55,7 +60,7 @@ func Available() error {
 // Create makes, fills and mounts the disks of a plan. See blockdev.Backend.
 func (b *Backend) Create(ctx context.Context, _ *blockdev.Graph, p *blockdev.Plan, t blockdev.Tree) (blockdev.Disk, error) {
 	d := &disk{
-		o: b.o, plan: p, tree: t, devices: map[string]*device{}, images: map[string]string{},
+		o: b.o, plan: p, tree: t, devices: map[string]*device{}, images: map[string]string{}, claims: map[string]*physical.Disk{},
 		tools: map[string]tool{}, stages: map[string]*stage{},
 	}
 	if err := d.create(ctx); err != nil {
@@ -75,6 +80,7 @@ type disk struct {
 	profile string             // mke2fs.conf
 	devices map[string]*device // by node
 	images  map[string]string  // by disk node
+	claims  map[string]*physical.Disk
 	tools   map[string]tool
 	stages  map[string]*stage // by mkfs node
 	mounted []mounted
@@ -163,9 +169,13 @@ func (d *disk) image(ctx context.Context, p *blockdev.DiskPlan) error {
 		return err
 	}
 	// Loop devices hold the file themselves.
-	defer f.Close()
-	if err := blockdev.WriteTable(f, *p); err != nil {
-		return err
+	if p.Device == "" {
+		defer f.Close()
+	}
+	if !d.late(p) {
+		if err := blockdev.WriteTable(f, *p); err != nil {
+			return err
+		}
 	}
 	for i := range d.plan.FileSystems {
 		if own := &d.plan.FileSystems[i]; own.Disk == p.Node {
@@ -189,6 +199,9 @@ func (d *disk) image(ctx context.Context, p *blockdev.DiskPlan) error {
 }
 
 func (d *disk) imageFile(p *blockdev.DiskPlan) (*os.File, error) {
+	if p.Device != "" {
+		return d.physical(p)
+	}
 	dir := p.Directory
 	if dir == "" {
 		dir = d.o.ImageDir
@@ -230,7 +243,10 @@ func (d *disk) hostFull(err error) error {
 	if !errors.Is(err, unix.EIO) && !strings.Contains(err.Error(), "Input/output error") {
 		return err
 	}
-	for _, path := range d.images {
+	for node, path := range d.images {
+		if d.claims[node] != nil {
+			continue
+		}
 		var fs unix.Statfs_t
 		if unix.Statfs(path, &fs) == nil && int64(fs.Bavail)*fs.Bsize < 1<<20 {
 			return fmt.Errorf("writing the image %s: %w (%w)", path, unix.ENOSPC, err)

@@ -67,7 +67,7 @@ func (d *disk) writeFAT(ctx context.Context, image io.WriterAt, f *blockdev.FSPl
 	if err != nil {
 		return err
 	}
-	o.NotEmpty = again
+	o.NotEmpty = again || d.dirty(f)
 	err = fat.Write(ctx, image, dir, o)
 	if full := (*fat.FullError)(nil); errors.As(err, &full) {
 		return noSpace(f, f.MountPoint, err)

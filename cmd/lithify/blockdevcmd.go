@@ -13,11 +13,11 @@ import (
 func newBlockdevCommand(env []string, stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "blockdev",
-		Short: "Make file systems without a build",
+		Short: "Plan disks and make file systems without a build",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newMkfsCommand(env, stdout, stderr))
+	root.AddCommand(newMkfsCommand(env, stdout, stderr), newBlockdevPlanCommand(env, stdout))
 	return root
 }
 

@@ -31,8 +31,12 @@ func blockDeviceMain(ctx context.Context, args, env []string, _ io.Reader, stdou
 	if err != nil {
 		return finish(stderr, name, err)
 	}
-	params.blockSize = getenv(env, "DIB_BLOCK_SIZE")
-	return finish(stderr, name, command(&blockDevice{blockParams: params, stdout: stdout, stderr: stderr}, ctx))
+	params.blockSize, params.environment = getenv(env, "DIB_BLOCK_SIZE"), environmentMap(env)
+	err = command(&blockDevice{blockParams: params, stdout: stdout, stderr: stderr}, ctx)
+	if child := childExit(0); errors.As(err, &child) { // the second run has said why
+		return int(child)
+	}
+	return finish(stderr, name, err)
 }
 
 // blockDevice is one call of dib-block-device.

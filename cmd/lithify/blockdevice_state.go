@@ -21,6 +21,8 @@ type blockParams struct {
 	file      string
 	values    map[string]string
 	blockSize string // DIB_BLOCK_SIZE
+
+	environment map[string]string // where passphrases may be
 }
 
 var blockParamPaths = []string{"config", "image-dir", "mount-base", "build-dir"}
@@ -218,6 +220,7 @@ func (s *blockState) devices() string {
 
 // blockNodes is what was created and is there until cleanup or delete.
 type blockNodes struct {
-	Kept      loop.Kept `json:"kept"`
-	Unmounted bool      `json:"unmounted"` // and detached
+	Kept      loop.Kept   `json:"kept"`
+	Staged    *stagedDisk `json:"staged,omitempty"` // by back end file
+	Unmounted bool        `json:"unmounted"`        // and detached, or written
 }

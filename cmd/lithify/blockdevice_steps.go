@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -32,6 +34,13 @@ func (b *blockDevice) create(ctx context.Context) error {
 		return err
 	}
 	state := &blockState{Blockdev: map[string]blockNode{}}
+	byFile, err := b.useFile(c.graph)
+	if err != nil {
+		return err
+	}
+	if byFile {
+		return b.createStaged(ctx, c, state)
+	}
 	kept, err := b.make(ctx, c, state)
 	if err != nil {
 		return errors.Join(err, b.save(blockStateFile, state))
@@ -61,7 +70,10 @@ func (b *blockDevice) notCreated() error {
 
 func (b *blockDevice) make(ctx context.Context, c *blockConfig, state *blockState) (loop.Kept, error) {
 	var none loop.Kept
-	plan, err := b.layout(c)
+	if err := b.checkSizes(c); err != nil {
+		return none, err
+	}
+	plan, err := b.layout(c, emptyContent(c.graph.MountPoints()))
 	if err != nil {
 		return none, err
 	}
@@ -91,7 +103,7 @@ func (b *blockDevice) make(ctx context.Context, c *blockConfig, state *blockStat
 	if err != nil {
 		return none, err
 	}
-	note(state, c, plan, disk)
+	note(state, c, plan, disk.Devices(), disk.Images())
 	kept, err := loop.Keep(disk)
 	if err != nil {
 		return none, errors.Join(err, disk.Close())
@@ -99,34 +111,54 @@ func (b *blockDevice) make(ctx context.Context, c *blockConfig, state *blockStat
 	return kept, nil
 }
 
-// layout lays out disks that have no content yet: each must have been given a
-// size.
-func (b *blockDevice) layout(c *blockConfig) (*blockdev.Plan, error) {
-	var size int64
-	if text := b.values["image-size"]; text != "" {
-		var err error
-		if size, err = blockdev.ParseSize(text); err != nil {
-			return nil, fmt.Errorf("%s: image-size: %w", b.file, err)
-		}
-	}
+// checkSizes: disks that have no content yet must have been given a size.
+func (b *blockDevice) checkSizes(c *blockConfig) error {
 	for _, d := range c.graph.Disks() {
-		switch {
-		case d.Size == 0 && size == 0:
-			return nil, fmt.Errorf("disk %q has no size, and %s no image-size", d.Name(), b.file)
-		case d.Size == 0:
-			d.Size = size
+		if d.Size == 0 && d.Device == "" && b.values["image-size"] == "" {
+			return fmt.Errorf("disk %q has no size, and %s no image-size", d.Name(), b.file)
 		}
 	}
-	content := map[string]blockdev.Content{}
-	for _, mountPoint := range c.graph.MountPoints() {
-		content[mountPoint] = blockdev.Content{Inodes: 1, Dirs: 1}
+	return nil
+}
+
+func emptyContent(mountPoints []string) map[string]blockdev.Content {
+	all := map[string]blockdev.Content{}
+	for _, at := range mountPoints {
+		all[at] = blockdev.Content{Inodes: 1, Dirs: 1}
+	}
+	return all
+}
+
+func (b *blockDevice) layout(c *blockConfig, content map[string]blockdev.Content) (*blockdev.Plan, error) {
+	if err := b.giveSizes(c); err != nil {
+		return nil, err
 	}
 	return c.graph.Layout(content, blockdev.Request{})
 }
 
+// giveSizes gives image-size to every disk without a size.
+func (b *blockDevice) giveSizes(c *blockConfig) error {
+	if err := lookAtDevices(c.graph, b.wipe()); err != nil {
+		return err
+	}
+	text := b.values["image-size"]
+	if text == "" {
+		return nil
+	}
+	size, err := blockdev.ParseSize(text)
+	if err != nil {
+		return fmt.Errorf("%s: image-size: %w", b.file, err)
+	}
+	for _, d := range c.graph.Disks() {
+		if d.Size == 0 {
+			d.Size = size
+		}
+	}
+	return nil
+}
+
 // note writes down what scripts may ask for.
-func note(state *blockState, c *blockConfig, plan *blockdev.Plan, disk blockdev.Disk) {
-	devices, images := disk.Devices(), disk.Images()
+func note(state *blockState, c *blockConfig, plan *blockdev.Plan, devices, images map[string]string) {
 	add := func(name string) {
 		state.Blockdev[name] = blockNode{Device: devices[name], Image: images[name]}
 		state.Order = append(state.Order, name)
@@ -139,6 +171,15 @@ func note(state *blockState, c *blockConfig, plan *blockdev.Plan, disk blockdev.
 			}
 		}
 	}
+	for _, v := range plan.Volumes {
+		if v.Group == nil {
+			add(v.Node)
+			continue
+		}
+		for _, l := range v.Group.Logical {
+			add(l.Node)
+		}
+	}
 	for _, m := range c.graph.Mounts() {
 		state.MountOrder = append(state.MountOrder, m.MountPoint)
 	}
@@ -147,7 +188,8 @@ func note(state *blockState, c *blockConfig, plan *blockdev.Plan, disk blockdev.
 	}
 }
 
-// writeFstab writes the tree's /etc/fstab.
+// writeFstab writes the tree's /etc/fstab, and /etc/crypttab where a volume is
+// encrypted.
 func (b *blockDevice) writeFstab(context.Context) error {
 	if _, err := b.readState(); err != nil {
 		return err
@@ -160,17 +202,23 @@ func (b *blockDevice) writeFstab(context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := []byte(c.graph.Fstab())
-	if err := os.WriteFile(filepath.Join(dir, "fstab"), text, 0o644); err != nil {
-		return fmt.Errorf("writing fstab: %w", err)
-	}
 	tree, err := os.OpenRoot(filepath.Join(b.values["build-dir"], "built"))
 	if err != nil {
 		return fmt.Errorf("writing /etc/fstab: %w", err)
 	}
-	err = tree.MkdirAll("etc", 0o755)
-	if err == nil {
-		err = tree.WriteFile("etc/fstab", text, 0o644)
+	for name, text := range map[string]string{"fstab": c.graph.Fstab(), "crypttab": c.graph.Crypttab()} {
+		if text == "" && name != "fstab" {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
+		}
+		if err == nil {
+			err = tree.MkdirAll("etc", 0o755)
+		}
+		if err == nil {
+			err = tree.WriteFile("etc/"+name, []byte(text), 0o644)
+		}
 	}
 	if err != nil {
 		err = fmt.Errorf("writing /etc/fstab: %w", err)
@@ -193,6 +241,13 @@ func (b *blockDevice) umount(ctx context.Context) error {
 	}
 	if err != nil || n.Unmounted {
 		return err
+	}
+	if n.Staged != nil {
+		if err := b.unstage(ctx, n.Staged); err != nil {
+			return err
+		}
+		n.Unmounted = true
+		return b.save(blockNodesFile, n)
 	}
 	disk, err := loop.Resume(n.Kept, loop.Options{})
 	if err != nil {
@@ -226,11 +281,15 @@ func (b *blockDevice) delete(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.Staged != nil {
+		if err := n.Staged.drop(n.Unmounted); err != nil {
+			return err
+		}
+		return b.forget()
+	}
 	if n.Unmounted {
-		for _, image := range n.Kept.Images {
-			if err := os.Remove(image); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("removing the image: %w", err)
-			}
+		if err := removeImages(maps.Values(n.Kept.Images)); err != nil {
+			return err
 		}
 		return b.forget()
 	}
@@ -242,6 +301,15 @@ func (b *blockDevice) delete(context.Context) error {
 		return err
 	}
 	return b.forget()
+}
+
+func removeImages(images iter.Seq[string]) error {
+	for image := range images {
+		if err := os.Remove(image); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing the image: %w", err)
+		}
+	}
+	return nil
 }
 
 func (b *blockDevice) forget() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -58,7 +59,7 @@ func (j *job) run(ctx context.Context) (err error) {
 
 // summarise says what there is now.
 func (j *job) summarise(took time.Duration) {
-	s := Summary{Files: j.files, Reused: j.reused, Ran: j.ran, Took: took}
+	s := Summary{Files: append(slices.Clip(j.files), j.devicesMade()...), Reused: j.reused, Ran: j.ran, Took: took}
 	if j.bootable() {
 		s.Arch, s.LargeSectors = j.o.Arch, j.largeSectors()
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/lithify/lithify/blockdev/boot"
 	"github.com/lithify/lithify/blockdev/file"
 	"github.com/lithify/lithify/blockdev/loop"
+	"github.com/lithify/lithify/blockdev/physical"
 	"github.com/lithify/lithify/convert"
 	"github.com/lithify/lithify/rootfs"
 	"github.com/lithify/lithify/rootfs/runner"
@@ -53,12 +54,28 @@ func (j *job) sizes() blockdev.Request {
 	return r
 }
 
+// checkSizes finds volumes and partitions that can never be laid out, where every
+// disk has a size: with computed ones that shows when the content is there.
+func (j *job) checkSizes() error {
+	root, err := j.graph.RootDisk()
+	for _, d := range j.graph.Disks() {
+		if err != nil || d.Size == 0 && (d != root || j.o.ImageSize == 0) {
+			return nil
+		}
+	}
+	j.graph.Identify("preview")
+	if _, err := j.graph.Layout(leastContent(j.graph.MountPoints()), j.sizes()); err != nil {
+		return fmt.Errorf("%s: %w", j.diskSource, err)
+	}
+	return nil
+}
+
 func (j *job) createDisk(ctx context.Context, content map[string]blockdev.Content, grow bool) error {
 	request := j.sizes()
 	request.Grow = grow
 	plan, err := j.graph.Layout(content, request)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", j.diskSource, err)
 	}
 	// Outputs go where the configuration says; the raw disks are ours until then.
 	for i := range plan.Disks {
@@ -79,7 +96,10 @@ func (j *job) createDisk(ctx context.Context, content map[string]blockdev.Conten
 	if err := j.commitDisk(ctx); err != nil {
 		return err
 	}
-	return j.placeBootCode(ctx)
+	if err := j.placeBootCode(ctx); err != nil {
+		return errors.Join(err, j.wipeDevices())
+	}
+	return nil
 }
 
 // commitDisk writes the disks out.
@@ -173,9 +193,9 @@ func (j *job) largeSectors() bool {
 func (j *job) backend(images string) blockdev.Backend {
 	work := filepath.Join(j.work, "disk")
 	if j.byLoop() {
-		return loop.New(loop.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger()})
+		return loop.New(loop.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger(), Physical: physical.Options{Wipe: j.o.Wipe}, EarlyTable: j.onDisk})
 	}
-	return file.New(file.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger(), Secrets: j.secrets.of})
+	return file.New(file.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger(), Physical: physical.Options{Wipe: j.o.Wipe}, Secrets: j.secrets.of})
 }
 
 // byLoop says whether the loop back end makes the disks: where the user wants it,
@@ -216,7 +236,12 @@ func (j *job) checkBackend(ctx context.Context) error {
 	if err := loopWorks(); err != nil {
 		return usagef("--backend loop: %w; --backend file makes the same disk without", err)
 	}
-	if j.graph.HasVolumes() {
+	return loopMakes(j.graph)
+}
+
+// loopMakes says what of a graph back end loop does not make.
+func loopMakes(g *blockdev.Graph) error {
+	if g.HasVolumes() {
 		return notYetf("--backend loop for LVM, md and LUKS; --backend file makes them")
 	}
 	return nil

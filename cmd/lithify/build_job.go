@@ -38,6 +38,8 @@ type job struct {
 	format   convert.FormatOptions
 	secrets  secrets
 
+	diskSource string // of the block-device configuration, for messages
+
 	work    string
 	memory  workMemory
 	store   *oci.Store
@@ -132,6 +134,7 @@ func (j *job) configureDisks() error {
 	if err != nil {
 		return err
 	}
+	j.diskSource = source
 	shell, err := blockdev.SplitWords(j.o.MkfsOptions)
 	if err != nil {
 		return usagef("--mkfs-options: %w", err)
@@ -242,7 +245,10 @@ func (j *job) checkHost(ctx context.Context) error {
 		}
 	}
 	if j.needsDisk() {
-		if err := errors.Join(j.checkReproducible(), j.checkBackend(ctx)); err != nil {
+		if err := errors.Join(j.checkReproducible(), j.checkBackend(ctx), j.lookAtDevices()); err != nil {
+			return err
+		}
+		if err := j.checkSizes(); err != nil {
 			return err
 		}
 		needs = append(needs, j.diskTools()...)

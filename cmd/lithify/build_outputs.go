@@ -13,10 +13,10 @@ import (
 
 // lookForOutputs finds out whether every output is there already, made of the
 // same inputs. An image in a registry cannot be known to be, nor what hooks
-// write when there is no final image, nor a disk with a passphrase, of which
+// write when there is no final image, nor a device, nor a disk with a passphrase, of which
 // nothing is kept to tell it from another; and --no-layers asks for new ones.
 func (j *job) lookForOutputs() error {
-	if j.noFinalImage() || j.o.NoLayers || j.needsDisk() && len(j.graph.Encrypted()) > 0 {
+	if j.noFinalImage() || j.o.NoLayers || j.writesDevices() || j.needsDisk() && len(j.graph.Encrypted()) > 0 {
 		return nil
 	}
 	var files []OutputFile

@@ -15,13 +15,13 @@ var reach = map[string][]string{
 	"oci":                     {"rootfs", "rootfs/runner", "elements"},
 	"rootfs":                  {"rootfs/runner", "elements"},
 	"blockdev":                diskFormats,
-	"blockdev/loop":           append([]string{"blockdev"}, diskFormats...),
-	"blockdev/file":           append([]string{"blockdev", "blockdev/file/ext4"}, diskFormats...),
+	"blockdev/loop":           append([]string{"blockdev", "blockdev/physical"}, diskFormats...),
+	"blockdev/file":           append([]string{"blockdev", "blockdev/file/ext4", "blockdev/physical"}, diskFormats...),
 	"blockdev/file/ext4":      {"blockdev/sparse"},
 	"blockdev/boot":           append([]string{"blockdev"}, diskFormats...),
 	"blockdev/boot/boottest":  {},
 	"blockdev/compare":        {"blockdev/fat", "blockdev/extread"},
-	"blockdev/blockdevtest":   append([]string{"blockdev", "blockdev/guest"}, diskFormats...),
+	"blockdev/blockdevtest":   append([]string{"blockdev", "blockdev/guest", "blockdev/physical"}, diskFormats...),
 	"contrib/bench.d/convert": {"convert"},
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/blockdev/compare"
 	"github.com/lithify/lithify/blockdev/file"
+	"github.com/lithify/lithify/blockdev/physical"
 	"github.com/lithify/lithify/convert"
 	"github.com/lithify/lithify/elements"
 	"github.com/lithify/lithify/rootfs"
@@ -125,12 +126,13 @@ func isUsersMistake(err error) bool {
 		format     *convert.RefusedError
 		refused    *file.RefusedError
 		single     *file.SingleError
+		device     *physical.RefusedError
 	)
 	return errors.Is(err, errUsage) || errors.Is(err, errNotYet) ||
 		errors.As(err, &missing) || errors.As(err, &provided) || errors.As(err, &noSystem) || errors.As(err, &collision) ||
 		errors.As(err, &inFile) || errors.As(err, &layouts) ||
 		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &format) ||
-		errors.As(err, &refused) || errors.As(err, &single)
+		errors.As(err, &refused) || errors.As(err, &single) || errors.As(err, &device)
 }
 
 // ownExitCode is the code of a hook, or of a file of environment.d; one that never

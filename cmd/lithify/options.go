@@ -30,18 +30,19 @@ type Options struct {
 	Overwrite      bool     // replace old outputs instead of keeping them under a dated name
 	DockerTarget   string   // as oci.ParseTarget reads it; set when Formats has docker
 
-	ImageSize         int64  // zero: computed from the content
-	ImageExtraSize    int64  // fixed room beside the content, when HasExtraSize
-	HasExtraSize      bool   // ImageExtraSize replaces the usual share of free room
-	BlockDeviceConfig string // YAML or JSON; empty: the elements' or the built-in one
-	BlockDeviceSource string // where BlockDeviceConfig came from, for messages
-	FSType            string // of the root file system, where the configuration names none
-	BlockSize         int    // of a sector of every disk in bytes; zero: the configuration's
-	RootLabel         string // empty: the file system's usual one
-	MkfsOptions       string // appended to the computed options, shell words
-	JournalSize       int64  // ext4
-	MaxOnlineResize   int64  // file system blocks; zero: mkfs decides
-	Backend           string // auto, loop or file
+	ImageSize         int64    // zero: computed from the content
+	ImageExtraSize    int64    // fixed room beside the content, when HasExtraSize
+	HasExtraSize      bool     // ImageExtraSize replaces the usual share of free room
+	BlockDeviceConfig string   // YAML or JSON; empty: the elements' or the built-in one
+	BlockDeviceSource string   // where BlockDeviceConfig came from, for messages
+	FSType            string   // of the root file system, where the configuration names none
+	BlockSize         int      // of a sector of every disk in bytes; zero: the configuration's
+	RootLabel         string   // empty: the file system's usual one
+	MkfsOptions       string   // appended to the computed options, shell words
+	JournalSize       int64    // ext4
+	MaxOnlineResize   int64    // file system blocks; zero: mkfs decides
+	Backend           string   // auto, loop or file
+	Wipe              []string // devices whose content may go, absolute paths
 
 	InstallType string        // source or package
 	Offline     bool          // do not refresh caches

@@ -70,6 +70,8 @@ func sizeOptions() []option {
 			help: "how far the root file system may grow while mounted"},
 		{long: "backend", value: "NAME", ours: true, set: setBackend,
 			help: "how disks are made: file (everybody), loop (root), or auto: file unless only loop can (auto)"},
+		{long: "wipe", value: "DEVICE", ours: true, set: setWipe,
+			help: "write a physical_disk onto this device although something is on it; may be repeated"},
 		{long: "reproducible", ours: true, set: setReproducible,
 			help: "equal inputs give equal bits: refuse what cannot repeat; no file is younger than SOURCE_DATE_EPOCH (1980)"},
 	}

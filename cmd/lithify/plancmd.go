@@ -68,12 +68,24 @@ func planMain(ctx context.Context, o Options, stdout, stderr io.Writer) (err err
 	if err != nil || plan == nil {
 		return err
 	}
-	for _, d := range plan.Disks {
-		if err := printDisk(stdout, plan, d, known); err != nil {
+	return printDisks(stdout, plan, known)
+}
+
+// printDisks draws the disks and lists the volumes on them.
+func printDisks(w io.Writer, p *blockdev.Plan, known bool) error {
+	var text strings.Builder
+	for _, d := range p.Disks {
+		if err := printDisk(&text, p, d, known); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(p.Volumes) > 0 {
+		text.WriteString("\nvolumes:\n")
+		if err := printVolumes(&text, p); err != nil {
+			return err
+		}
+	}
+	return writeTrimmed(w, text.String())
 }
 
 // preview opens the store and asks for the steps.
@@ -111,8 +123,8 @@ func printSteps(w io.Writer, steps []rootfs.PreviewStep) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	for line := range strings.Lines(text.String()) {
-		fmt.Fprintln(w, strings.TrimRight(line, " \n")) // what fails here fails below, too
+	if err := writeTrimmed(w, text.String()); err != nil {
+		return err
 	}
 	_, err := fmt.Fprintf(w, "\n%d of %d steps are there", count[rootfs.WouldReuse], len(steps))
 	for _, more := range []struct{ would, text string }{
@@ -161,11 +173,11 @@ func (j *job) previewDisks(ctx context.Context, steps []rootfs.PreviewStep) (pla
 	if !j.needsDisk() {
 		return nil, false, nil
 	}
-	j.graph.Identify("preview")
-	content := map[string]blockdev.Content{}
-	for _, at := range j.graph.MountPoints() {
-		content[at] = blockdev.Content{Inodes: 2, Dirs: 1, Bytes: 8192}
+	if err := j.lookAtDevices(); err != nil {
+		return nil, false, err
 	}
+	j.graph.Identify("preview")
+	content := leastContent(j.graph.MountPoints())
 	if last := len(steps) - 1; last >= 0 && steps[last].Would == rootfs.WouldReuse {
 		if err := j.buildTree(ctx); err != nil { // every step of it is there
 			return nil, false, err
@@ -192,6 +204,9 @@ func printDisk(w io.Writer, p *blockdev.Plan, d blockdev.DiskPlan, known bool) e
 		table = "no partition table"
 	}
 	place := ""
+	if d.Device != "" {
+		place = " on " + d.Device
+	}
 	if d.Directory != "" {
 		place = " in " + filepath.Clean(d.Directory)
 	}
@@ -245,5 +260,5 @@ func describe(p *blockdev.Plan, base string) string {
 		}
 		return text
 	}
-	return ""
+	return roleOn(p, base)
 }

@@ -47,6 +47,9 @@ func (j *job) planProducts() error {
 			return usagef("%w", err)
 		}
 		for _, d := range j.graph.Disks() {
+			if d.Device != "" {
+				continue // it is the product
+			}
 			base, err := j.baseOf(d, d == root)
 			if err != nil {
 				return err

@@ -38,7 +38,15 @@ func applyReproducible(o *Options) error {
 
 // checkReproducible refuses what --reproducible cannot keep its word for.
 func (j *job) checkReproducible() error {
-	if !j.o.Reproducible || !j.needsDisk() {
+	if !j.needsDisk() {
+		return nil
+	}
+	return j.checkRepeats()
+}
+
+// checkRepeats is checkReproducible where disks are made.
+func (j *job) checkRepeats() error {
+	if !j.o.Reproducible {
 		return nil
 	}
 	if err := file.Repeats(j.graph); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 
 	"github.com/lithify/lithify/blockdev"
@@ -37,26 +38,41 @@ func (j *job) readSecrets() error {
 	if !j.needsDisk() {
 		return nil
 	}
-	fds := map[int][]byte{} // one may serve several volumes
+	read, err := readSecretsOf(j.graph, j.o.Environment, j.secrets)
+	if err != nil {
+		return err
+	}
 	for _, n := range j.graph.Encrypted() {
-		own, known := j.secrets[n.Name()]
-		if known {
+		if _, known := j.secrets[n.Name()]; j.o.Reproducible && !known && !n.Seed.Given() {
+			return usagef("--reproducible: the keys of %q come from chance, so its bytes never repeat; seed_file, seed_env or seed_fd names a secret to derive them from", n.Name())
+		}
+	}
+	maps.Copy(j.secrets, read)
+	return nil
+}
+
+// readSecretsOf reads what the volumes of a graph ask for, but for those that are
+// known already.
+func readSecretsOf(g *blockdev.Graph, env map[string]string, known secrets) (secrets, error) {
+	read := secrets{}
+	fds := map[int][]byte{} // one may serve several volumes
+	for _, n := range g.Encrypted() {
+		own, there := known[n.Name()]
+		if there {
 			continue
 		}
 		var err error
-		if own.passphrase, err = j.readSecret(n.Secret, fds); err != nil {
-			return usagef("the passphrase of %q: %w", n.Name(), err)
+		if own.passphrase, err = readSecret(n.Secret, env, fds); err != nil {
+			return nil, usagef("the passphrase of %q: %w", n.Name(), err)
 		}
 		if n.Seed.Given() {
-			if own.seed, err = j.readSecret(n.Seed, fds); err != nil {
-				return usagef("the seed of %q: %w", n.Name(), err)
+			if own.seed, err = readSecret(n.Seed, env, fds); err != nil {
+				return nil, usagef("the seed of %q: %w", n.Name(), err)
 			}
-		} else if j.o.Reproducible {
-			return usagef("--reproducible: the keys of %q come from chance, so its bytes never repeat; seed_file, seed_env or seed_fd names a secret to derive them from", n.Name())
 		}
-		j.secrets[n.Name()] = own
+		read[n.Name()] = own
 	}
-	return nil
+	return read, nil
 }
 
 // hideSecrets takes the variables that hold secrets out of every environment that
@@ -97,12 +113,12 @@ func (j *job) secretVariables() (all []string) {
 // maxSecret is what cryptsetup takes as a key file.
 const maxSecret = 8 << 20
 
-func (j *job) readSecret(s blockdev.Secret, fds map[int][]byte) ([]byte, error) {
+func readSecret(s blockdev.Secret, env map[string]string, fds map[int][]byte) ([]byte, error) {
 	var data []byte
 	var err error
 	switch {
 	case s.Env != "":
-		data = []byte(j.o.Environment[s.Env])
+		data = []byte(env[s.Env])
 		if len(data) == 0 {
 			return nil, fmt.Errorf("the variable %s is empty or not set", s.Env)
 		}

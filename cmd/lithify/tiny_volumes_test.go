@@ -88,12 +88,18 @@ func (w *tiny) opens(volume, key string, opens bool) {
 // checkSecrets looks into every file that the build left.
 func (w *tiny) checkSecrets() {
 	w.t.Helper()
+	w.checkSecretsAre(volumeSecret, volumeSeed)
+}
+
+// checkSecretsAre looks for these secrets.
+func (w *tiny) checkSecretsAre(all ...string) {
+	w.t.Helper()
 	must(w.t, filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		data, err := os.ReadFile(path)
-		for _, secret := range []string{volumeSecret, volumeSeed} {
+		for _, secret := range all {
 			if bytes.Contains(data, []byte(secret)) {
 				w.t.Errorf("%s holds %q", path, secret)
 			}
