@@ -1,5 +1,7 @@
 package blockdev
 
+import "slices"
+
 // Plan holds every number of a layout. It is JSON, and it is all that a back
 // end, the boot code and hooks need. Sizes and offsets are bytes.
 type Plan struct {
@@ -153,6 +155,25 @@ func (p *Plan) Partition(node string) (*PartitionPlan, *DiskPlan) {
 		}
 	}
 	return nil, nil
+}
+
+// Volume returns the plan of the array or encrypted volume that a device is, or
+// of the group that it is a logical volume of; nil when it is none.
+func (p *Plan) Volume(device string) *VolumePlan {
+	for i := range p.Volumes {
+		v := &p.Volumes[i]
+		if v.Node == device && v.Group == nil || v.Group != nil && slices.ContainsFunc(v.Group.Logical, func(l LogicalPlan) bool { return l.Node == device }) {
+			return v
+		}
+	}
+	return nil
+}
+
+// Scrambled says whether what was never written to a device does not read as
+// zeros: it is encrypted.
+func (p *Plan) Scrambled(device string) bool {
+	v := p.Volume(device)
+	return v != nil && (v.LUKS != nil || slices.ContainsFunc(v.Bases, p.Scrambled))
 }
 
 // MountsOf returns the mounts of one file system, parents before children.

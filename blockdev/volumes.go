@@ -72,6 +72,9 @@ func (g *Graph) physical(v *VolumeGroup) []*PhysicalVolume {
 // Encrypted returns the encrypted volumes, bases first.
 func (g *Graph) Encrypted() []*Encrypted { return nodesOf[*Encrypted](g.nodes) }
 
+// Arrays returns the md arrays, bases first.
+func (g *Graph) Arrays() []*Array { return nodesOf[*Array](g.nodes) }
+
 func nodesOf[N Node](nodes []Node) []N {
 	var all []N
 	for _, n := range nodes {

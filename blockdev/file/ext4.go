@@ -49,7 +49,7 @@ func (d *disk) extOptions(f *blockdev.FSPlan) (ext4.Options, error) {
 }
 
 func (d *disk) writeExt(ctx context.Context, f *blockdev.FSPlan, view string, o ext4.Options) error {
-	o.NotEmpty = o.NotEmpty || d.scrambled(f.Base)
+	o.NotEmpty = o.NotEmpty || d.plan.Scrambled(f.Base)
 	err := d.onto(f, func(w io.WriterAt) error { return ext4.Write(ctx, w, view, o) })
 	if e := (*ext4.FullError)(nil); errors.As(err, &e) {
 		return full(f, err)

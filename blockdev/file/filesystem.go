@@ -47,7 +47,7 @@ func (d *disk) vfat(ctx context.Context, f *blockdev.FSPlan, view string) error 
 	if err != nil {
 		return err
 	}
-	o.NotEmpty = d.notEmpty || d.scrambled(f.Base)
+	o.NotEmpty = d.notEmpty || d.plan.Scrambled(f.Base)
 	err = d.onto(f, func(w io.WriterAt) error { return fat.Write(ctx, w, view, o) })
 	if e := (*fat.FullError)(nil); errors.As(err, &e) {
 		return full(f, err)
@@ -199,5 +199,5 @@ func (d *disk) throughFile(f *blockdev.FSPlan, fill func(target *os.File) error)
 	if err := fill(own); err != nil {
 		return err
 	}
-	return d.onto(f, func(w io.WriterAt) error { return moveData(own, w, f, d.scrambled(f.Base)) })
+	return d.onto(f, func(w io.WriterAt) error { return moveData(own, w, f, d.plan.Scrambled(f.Base)) })
 }

@@ -143,18 +143,6 @@ func (d *disk) encrypted(v *volumes, p *blockdev.VolumePlan) error {
 	return nil
 }
 
-// scrambled says whether what was never written to a device does not read as
-// zeros: it is encrypted.
-func (d *disk) scrambled(base string) bool {
-	for _, p := range d.plan.Volumes {
-		made := p.Node == base || p.Group != nil && slices.ContainsFunc(p.Group.Logical, func(l blockdev.LogicalPlan) bool { return l.Node == base })
-		if made {
-			return p.LUKS != nil || slices.ContainsFunc(p.Bases, d.scrambled)
-		}
-	}
-	return false
-}
-
 // close writes out what waits, tops first.
 func (v *volumes) close() error {
 	var all []error

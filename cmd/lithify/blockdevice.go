@@ -32,12 +32,13 @@ func blockDeviceMain(ctx context.Context, args, env []string, _ io.Reader, stdou
 		return finish(stderr, name, err)
 	}
 	params.blockSize = getenv(env, "DIB_BLOCK_SIZE")
-	return finish(stderr, name, command(&blockDevice{blockParams: params, stdout: stdout, stderr: stderr}, ctx))
+	return finish(stderr, name, command(&blockDevice{blockParams: params, env: env, stdout: stdout, stderr: stderr}, ctx))
 }
 
 // blockDevice is one call of dib-block-device.
 type blockDevice struct {
 	blockParams
+	env            []string
 	stdout, stderr io.Writer
 }
 

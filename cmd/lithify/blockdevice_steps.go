@@ -65,7 +65,12 @@ func (b *blockDevice) make(ctx context.Context, c *blockConfig, state *blockStat
 	if err != nil {
 		return none, err
 	}
-	if err := loop.Available(); err != nil {
+	if err := errors.Join(loop.Available(), loop.Check(ctx, c.graph)); err != nil {
+		return none, err
+	}
+	passphrases := secrets{}
+	defer passphrases.wipe()
+	if err := passphrases.read(c.graph.Encrypted(), func(name string) string { return getenv(b.env, name) }); err != nil {
 		return none, err
 	}
 	mounts, err := b.need("mount-base")
@@ -87,7 +92,7 @@ func (b *blockDevice) make(ctx context.Context, c *blockConfig, state *blockStat
 	if err := errors.Join(os.Chmod(tree, 0o755), blockdev.MakeMountPoints(tree, c.graph.MountPoints())); err != nil {
 		return none, err
 	}
-	disk, err := loop.New(loop.Options{WorkDir: work, ImageDir: images, MountDir: mounts}).Create(ctx, c.graph, plan, blockdev.Tree{Dir: tree})
+	disk, err := loop.New(loop.Options{WorkDir: work, ImageDir: images, MountDir: mounts, Secrets: passphrases.of}).Create(ctx, c.graph, plan, blockdev.Tree{Dir: tree})
 	if err != nil {
 		return none, err
 	}
@@ -137,6 +142,15 @@ func note(state *blockState, c *blockConfig, plan *blockdev.Plan, disk blockdev.
 			if p.Node != "" {
 				add(p.Node)
 			}
+		}
+	}
+	for _, v := range plan.Volumes {
+		if v.Group == nil {
+			add(v.Node)
+			continue
+		}
+		for _, l := range v.Group.Logical {
+			add(l.Node)
 		}
 	}
 	for _, m := range c.graph.Mounts() {

@@ -173,7 +173,7 @@ func (j *job) largeSectors() bool {
 func (j *job) backend(images string) blockdev.Backend {
 	work := filepath.Join(j.work, "disk")
 	if j.byLoop() {
-		return loop.New(loop.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger()})
+		return loop.New(loop.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger(), Secrets: j.secrets.of})
 	}
 	return file.New(file.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger(), Secrets: j.secrets.of})
 }
@@ -216,8 +216,8 @@ func (j *job) checkBackend(ctx context.Context) error {
 	if err := loopWorks(); err != nil {
 		return usagef("--backend loop: %w; --backend file makes the same disk without", err)
 	}
-	if j.graph.HasVolumes() {
-		return notYetf("--backend loop for LVM, md and LUKS; --backend file makes them")
+	if err := loop.Check(ctx, j.graph); err != nil {
+		return usagef("--backend loop: %w", err)
 	}
 	return nil
 }

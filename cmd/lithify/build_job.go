@@ -17,6 +17,7 @@ import (
 
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/blockdev/boot"
+	"github.com/lithify/lithify/blockdev/loop"
 	"github.com/lithify/lithify/convert"
 	"github.com/lithify/lithify/elements"
 	"github.com/lithify/lithify/oci"
@@ -293,6 +294,11 @@ func (j *job) plan(ctx context.Context) error {
 // environment; preview is for a build that is only planned.
 func (j *job) prepare(ctx context.Context, preview bool) error {
 	root := j.o.storeRoot()
+	if os.Geteuid() == 0 && !runner.InUserNamespace() {
+		if err := loop.Sweep(ctx, ""); err != nil {
+			j.ui.Warn(err.Error())
+		}
+	}
 	work, remove, err := newWork(j.o.TmpDir)
 	if err != nil {
 		return err

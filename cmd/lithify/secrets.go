@@ -32,29 +32,41 @@ func (s secrets) wipe() {
 	}
 }
 
+// read reads what encrypted volumes ask for and is not known yet.
+func (s secrets) read(volumes []*blockdev.Encrypted, getenv func(name string) string) error {
+	fds := map[int][]byte{} // one may serve several volumes
+	for _, n := range volumes {
+		own, known := s[n.Name()]
+		if known {
+			continue
+		}
+		var err error
+		if own.passphrase, err = readSecret(n.Secret, getenv, fds); err != nil {
+			return usagef("the passphrase of %q: %w", n.Name(), err)
+		}
+		if n.Seed.Given() {
+			if own.seed, err = readSecret(n.Seed, getenv, fds); err != nil {
+				return usagef("the seed of %q: %w", n.Name(), err)
+			}
+		}
+		s[n.Name()] = own
+	}
+	return nil
+}
+
 // readSecrets reads what the volumes of the graph ask for, where a disk is made.
 func (j *job) readSecrets() error {
 	if !j.needsDisk() {
 		return nil
 	}
-	fds := map[int][]byte{} // one may serve several volumes
-	for _, n := range j.graph.Encrypted() {
-		own, known := j.secrets[n.Name()]
-		if known {
-			continue
-		}
-		var err error
-		if own.passphrase, err = j.readSecret(n.Secret, fds); err != nil {
-			return usagef("the passphrase of %q: %w", n.Name(), err)
-		}
-		if n.Seed.Given() {
-			if own.seed, err = j.readSecret(n.Seed, fds); err != nil {
-				return usagef("the seed of %q: %w", n.Name(), err)
-			}
-		} else if j.o.Reproducible {
+	volumes := j.graph.Encrypted()
+	if err := j.secrets.read(volumes, func(name string) string { return j.o.Environment[name] }); err != nil {
+		return err
+	}
+	for _, n := range volumes {
+		if j.o.Reproducible && !n.Seed.Given() {
 			return usagef("--reproducible: the keys of %q come from chance, so its bytes never repeat; seed_file, seed_env or seed_fd names a secret to derive them from", n.Name())
 		}
-		j.secrets[n.Name()] = own
 	}
 	return nil
 }
@@ -97,12 +109,12 @@ func (j *job) secretVariables() (all []string) {
 // maxSecret is what cryptsetup takes as a key file.
 const maxSecret = 8 << 20
 
-func (j *job) readSecret(s blockdev.Secret, fds map[int][]byte) ([]byte, error) {
+func readSecret(s blockdev.Secret, getenv func(name string) string, fds map[int][]byte) ([]byte, error) {
 	var data []byte
 	var err error
 	switch {
 	case s.Env != "":
-		data = []byte(j.o.Environment[s.Env])
+		data = []byte(getenv(s.Env))
 		if len(data) == 0 {
 			return nil, fmt.Errorf("the variable %s is empty or not set", s.Env)
 		}
