@@ -85,6 +85,11 @@ type LogicalPlan struct {
 	Size       int64  `json:"size"`
 	Stripes    int    `json:"stripes,omitempty"`
 	StripeSize int64  `json:"stripe_size,omitempty"`
+
+	Pool     bool   `json:"pool,omitempty"`      // no device: thin volumes take their blocks from it
+	Chunk    int64  `json:"chunk,omitempty"`     // of a pool
+	Metadata int64  `json:"metadata,omitempty"`  // of a pool, beside its size; the group keeps as much in reserve
+	ThinPool string `json:"thin_pool,omitempty"` // a thin volume's; its size is a promise
 }
 
 // ArrayPlan is an md array.

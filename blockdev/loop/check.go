@@ -60,6 +60,9 @@ func features(g *blockdev.Graph) []feature {
 	if slices.Contains(kinds, "cryptsetup") {
 		all = append(all, feature{"the device mapper of this kernel cannot encrypt (module dm_crypt)", "/sys/module/dm_crypt/initstate", "", []string{"dm_crypt"}, true})
 	}
+	if len(g.Thin()) > 0 {
+		all = append(all, feature{"the device mapper of this kernel has no thin pools (module dm_thin_pool)", "/sys/module/dm_thin_pool/initstate", "", []string{"dm_thin_pool"}, true})
+	}
 	if slices.Contains(kinds, "mdadm") {
 		all = append(all, feature{"this kernel has no md arrays (module md_mod)", "/proc/mdstat", "", []string{"md_mod"}, false})
 	}

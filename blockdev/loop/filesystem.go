@@ -97,6 +97,7 @@ func (d *disk) mount(ctx context.Context, at blockdev.FSMount) error {
 		m.trimmed = m.trimmed || other.fs == f
 	}
 	d.push(m)
+	d.deed()
 	if err := d.fill(ctx, at, m.target); err != nil {
 		return noSpace(f, at.MountPoint, err)
 	}

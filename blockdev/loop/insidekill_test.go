@@ -1,6 +1,7 @@
 package loop_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -33,8 +34,8 @@ func volumeChild(tree, work string) error {
 	deeds := 0
 	o := loop.WithDeed(loop.Options{WorkDir: work, StateDir: os.Getenv(childState), Secrets: secret}, func() {
 		if deeds++; deeds == dies {
-			_ = unix.Kill(os.Getpid(), unix.SIGKILL) // of itself, which cannot fail
-			select {}
+			fmt.Println("now")
+			_, _ = os.Stdin.Read(make([]byte, 1)) // whose end is this process's
 		}
 	})
 	g, p, err := blockdevtest.Plan(ctx, quickLayout, "kill", tree)
@@ -67,9 +68,9 @@ func TestInsideKill(t *testing.T) {
 	}
 	step := 1
 	if !everything() {
-		step = 9
+		step = deeds/3 - 1
 	}
-	for n := 1; n <= deeds; n += step {
+	for n := step; n <= deeds; n += step {
 		t.Run(fmt.Sprintf("after %d of %d", n, deeds), func(t *testing.T) { k.kill(t, n) })
 	}
 	others.check(t)
@@ -84,18 +85,40 @@ type killer struct {
 // said.
 func (k killer) child(t *testing.T, dies int, namespaces uintptr) string {
 	t.Helper()
+	// A process 1 cannot kill itself.
 	work := t.TempDir()
 	t.Setenv(childState, filepath.Join(t.TempDir(), "state"))
 	c := exec.Command(os.Args[0])
 	c.Env = append(os.Environ(), childTree+"="+k.tree, childWork+"="+work, childDies+"="+strconv.Itoa(dies))
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
-	var said bytes.Buffer
-	c.Stdout, c.Stderr = &said, &said
-	err := c.Run()
-	if c.ProcessState == nil || dies == 0 && err != nil || dies > 0 && c.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Errorf("the child: %v: %s", err, said.String())
+	stdin, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return said.String()
+	stdout, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said string
+	var failed bytes.Buffer
+	c.Stderr = &failed
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		said += lines.Text() + "\n"
+		if lines.Text() == "now" {
+			if err := c.Process.Kill(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	err = c.Wait()
+	if killed := c.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL; dies == 0 && err != nil || dies > 0 && !killed {
+		t.Errorf("the child: %v: %s", err, failed.String())
+	}
+	_ = stdin.Close() // its reader is gone
+	return said
 }
 
 func (k killer) kill(t *testing.T, n int) {

@@ -255,6 +255,7 @@ func (d *disk) attach(node string, f *os.File, offset, size int64, sectorSize in
 	d.undo.push(dev.detach)
 	d.devices[node] = dev
 	d.o.Logger.Debug("attached", "node", node, "device", dev.path, "offset", offset, "size", size)
+	d.deed()
 	return d.keepUdevOff(node, dev)
 }
 

@@ -89,5 +89,6 @@ func (e *encrypted) finish() error {
 }
 
 func (e *encrypted) drop() error {
-	return errors.Join(e.disk.letGo(e.plan.Node), e.disk.removeMapping(e.name))
+	s := sweep{lock: e.disk.journal.file, mappings: []string{e.name}}
+	return errors.Join(e.disk.letGo(e.plan.Node), s.run(context.Background()))
 }

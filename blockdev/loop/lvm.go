@@ -48,20 +48,34 @@ func (g *group) make(ctx context.Context) error {
 		return err
 	}
 	for _, l := range p.Logical {
-		if err := g.lvm(ctx, "lvcreate", append(createLogical(l, p.Extent), g.name)...); err != nil {
-			return fmt.Errorf("logical volume %q: %w", l.Node, err)
-		}
-		if err := d.open(l.Node, filepath.Join("/dev/mapper", lvm.MapperName(g.name, l.Node)), l.Size); err != nil {
+		if err := g.makeLogical(ctx, l); err != nil {
 			return fmt.Errorf("logical volume %q: %w", l.Node, err)
 		}
 	}
 	return g.readText(ctx)
 }
 
+func (g *group) makeLogical(ctx context.Context, l blockdev.LogicalPlan) error {
+	if err := g.lvm(ctx, "lvcreate", append(createLogical(l, g.plan.Group.Extent), g.name)...); err != nil || l.Pool {
+		return err
+	}
+	return g.disk.open(l.Node, filepath.Join("/dev/mapper", lvm.MapperName(g.name, l.Node)), l.Size)
+}
+
 // createLogical are lvcreate's arguments but for the group. Nothing is zeroed or
-// looked for: what is to be there is written.
+// looked for: what is to be there is written. A pool that is full says so at once;
+// Restate takes that out again, since a running system may wait for more.
 func createLogical(l blockdev.LogicalPlan, extent int64) []string {
-	args := []string{"--yes", "--wipesignatures", "n", "--zero", "n", "--name", l.Node, "--extents", strconv.FormatInt(l.Size/extent, 10)}
+	extents := strconv.FormatInt(l.Size/extent, 10)
+	args := []string{"--yes", "--name", l.Node}
+	switch {
+	case l.Pool:
+		return append(args, "--type", "thin-pool", "--extents", extents, "--chunksize", bytesOf(l.Chunk), "--poolmetadatasize", bytesOf(l.Metadata),
+			"--poolmetadataspare", "y", "--zero", "y", "--errorwhenfull", "y")
+	case l.ThinPool != "":
+		return append(args, "--type", "thin", "--thinpool", l.ThinPool, "--virtualsize", bytesOf(l.Size), "--wipesignatures", "n")
+	}
+	args = append(args, "--wipesignatures", "n", "--zero", "n", "--extents", extents)
 	if l.Stripes > 1 {
 		args = append(args, "--stripes", strconv.Itoa(l.Stripes))
 		if l.StripeSize != 0 {
@@ -149,6 +163,7 @@ global {
 	locking_dir = "%[3]s"
 	use_lvmpolld = 0
 	use_lvmlockd = 0
+	thin_check_executable = ""
 	notify_dbus = 0
 	event_activation = 0
 	system_id_source = "lvmlocal"
@@ -186,9 +201,6 @@ func (g *group) letGo() error {
 // drop removes the mappings and does not ask LVM: the group itself goes with its
 // devices.
 func (g *group) drop() error {
-	all := []error{g.letGo()}
-	for _, l := range slices.Backward(g.plan.Group.Logical) {
-		all = append(all, g.disk.removeMapping(lvm.MapperName(g.name, l.Node)))
-	}
-	return errors.Join(append(all, os.RemoveAll(filepath.Join("/dev", g.name)))...)
+	s := sweep{lock: g.disk.journal.file, groups: []string{g.name}}
+	return errors.Join(g.letGo(), s.run(context.Background()))
 }

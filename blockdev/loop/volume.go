@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"time"
@@ -89,6 +88,7 @@ func (d *disk) finishVolumes() error {
 			return fmt.Errorf("volume %q: %w", m.plan.Node, err)
 		}
 		d.made = d.made[:last]
+		d.deed()
 	}
 	return nil
 }
@@ -171,6 +171,7 @@ func (d *disk) rewrite(p *blockdev.VolumePlan, write func(below []*os.File) erro
 		}
 		below = append(below, dev.file)
 	}
+	d.deed()
 	err := write(below)
 	for _, b := range p.Bases {
 		err = errors.Join(err, d.devices[b].sync())
@@ -212,12 +213,4 @@ func (d *disk) time() time.Time {
 		return *d.tree.Time
 	}
 	return time.Now()
-}
-
-// removeMapping ends a mapping of the device mapper, if it is there.
-func (d *disk) removeMapping(name string) error {
-	if !slices.Contains(slices.Collect(maps.Values(mappings())), name) {
-		return nil
-	}
-	return removeMapping(context.Background(), name, d.journal.file)
 }

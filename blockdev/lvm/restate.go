@@ -14,7 +14,7 @@ import (
 // names the machine that built it, or the names it had there, goes: paths of
 // devices, host names, a system ID. Logical volumes are found by their names, and
 // LVM's hidden ones, which g does not list, get ids derived from the group's. Places
-// and kinds of volumes stay as they are. Physical volumes must be those of g in its
+// and kinds of volumes stay as they are, but that a full thin pool waits for more. Physical volumes must be those of g in its
 // order, with data where DataStart says.
 func (g Group) Restate(backup []byte) ([]byte, error) {
 	if err := g.checkIdentity(); err != nil {
@@ -130,6 +130,8 @@ func (r *restater) assignment(key, value string) error {
 		}
 	case "logical id":
 		value = strconv.Quote(r.group.logicalID(r.open[2]))
+	case "logical flags":
+		value = strings.NewReplacer(`"ERROR_WHEN_FULL", `, "", `, "ERROR_WHEN_FULL"`, "", `"ERROR_WHEN_FULL"`, "").Replace(value)
 	case "logical creation_time":
 		value = strconv.FormatInt(r.group.unix(), 10)
 	case "logical creation_host":

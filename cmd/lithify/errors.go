@@ -113,24 +113,24 @@ func exitCode(err error) int {
 // something else.
 func isUsersMistake(err error) bool {
 	var (
-		missing    *elements.MissingError
-		provided   *elements.AlreadyProvidedError
-		noSystem   *elements.NoOperatingSystemError
-		collision  *elements.CollisionError
-		inFile     *elements.FileError
-		layouts    *elements.LayoutConflictError
-		config     *blockdev.ConfigError
-		configLate *blockdev.NotYetError
-		treeLate   *rootfs.NotYetError
-		format     *convert.RefusedError
-		refused    *file.RefusedError
-		single     *file.SingleError
+		missing   *elements.MissingError
+		provided  *elements.AlreadyProvidedError
+		noSystem  *elements.NoOperatingSystemError
+		collision *elements.CollisionError
+		inFile    *elements.FileError
+		layouts   *elements.LayoutConflictError
+		config    *blockdev.ConfigError
+		treeLate  *rootfs.NotYetError
+		format    *convert.RefusedError
+		refused   *file.RefusedError
+		single    *file.SingleError
+		volume    *file.VolumeError
 	)
 	return errors.Is(err, errUsage) || errors.Is(err, errNotYet) ||
 		errors.As(err, &missing) || errors.As(err, &provided) || errors.As(err, &noSystem) || errors.As(err, &collision) ||
 		errors.As(err, &inFile) || errors.As(err, &layouts) ||
-		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &format) ||
-		errors.As(err, &refused) || errors.As(err, &single)
+		errors.As(err, &config) || errors.As(err, &treeLate) || errors.As(err, &format) ||
+		errors.As(err, &refused) || errors.As(err, &single) || errors.As(err, &volume)
 }
 
 // ownExitCode is the code of a hook, or of a file of environment.d; one that never
