@@ -48,7 +48,7 @@ func (d *disk) commit(ctx context.Context) error {
 		}
 		m := d.mounted[i]
 		if err := d.finish(m); err != nil {
-			return noSpace(m.fs, m.at, err)
+			return noSpace(m.fs, m.at, d.poolFull(m.fs.Base, err))
 		}
 		d.mounted = d.mounted[:i]
 	}

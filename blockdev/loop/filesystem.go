@@ -99,7 +99,7 @@ func (d *disk) mount(ctx context.Context, at blockdev.FSMount) error {
 	d.push(m)
 	d.deed()
 	if err := d.fill(ctx, at, m.target); err != nil {
-		return noSpace(f, at.MountPoint, err)
+		return noSpace(f, at.MountPoint, d.poolFull(f.Base, err))
 	}
 	d.o.Logger.Debug("filled", "mount point", at.MountPoint, "took", time.Since(start))
 	return nil

@@ -35,7 +35,7 @@ const insideScript = `
 mkdir -p /scratch /etc/lvm /run/lvm /run/lock /run/cryptsetup
 /MKE2FS -q -t ext4 -I 1024 -O ^has_journal /dev/vda
 mount -t ext4 /dev/vda /scratch
-printf 'activation { udev_sync = 0\n udev_rules = 0 }\ndevices { use_devicesfile = 0 }\n' > /etc/lvm/lvm.conf
+printf 'activation { udev_sync = 0\n udev_rules = 0 }\ndevices { use_devicesfile = 0 }\nglobal { thin_check_executable = "" }\n' > /etc/lvm/lvm.conf
 export DM_DISABLE_UDEV=1 TMPDIR=/scratch HOME=/scratch CI=true LITHIFY_TEST_INSIDE=MUCH
 cd /scratch
 /loop.test -test.v -test.timeout 60m -test.run 'RUN'
@@ -66,7 +66,7 @@ func TestGuest(t *testing.T) {
 		Script: strings.NewReplacer("/MKE2FS", lookTool(t, "mke2fs"), "MUCH", much, "RUN", which).Replace(insideScript),
 		Disks:  []string{scratch}, Memory: 2048,
 		Modules: []string{"virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "xfs", "btrfs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "loop",
-			"dm_mod", "dm_crypt", "raid0", "raid1", "raid10", "raid456", "xts", "aesni_intel"},
+			"dm_mod", "dm_crypt", "dm_thin_pool", "raid0", "raid1", "raid10", "raid456", "xts", "aesni_intel"},
 		Tools: tools,
 		Files: map[string]string{"/loop.test": "/proc/self/exe"},
 	})

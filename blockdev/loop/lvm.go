@@ -2,6 +2,7 @@ package loop
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,11 @@ func (g *group) make(ctx context.Context) error {
 	if err := g.lvm(ctx, "vgcreate", append([]string{"--physicalextentsize", bytesOf(p.Extent), g.name}, bases...)...); err != nil {
 		return err
 	}
-	for _, l := range p.Logical {
+	// Thin volumes come last: they have no place in the group, and want their pool.
+	thin := func(a, b blockdev.LogicalPlan) int {
+		return cmp.Compare(min(1, len(a.ThinPool)), min(1, len(b.ThinPool)))
+	}
+	for _, l := range slices.SortedStableFunc(slices.Values(p.Logical), thin) {
 		if err := g.makeLogical(ctx, l); err != nil {
 			return fmt.Errorf("logical volume %q: %w", l.Node, err)
 		}
@@ -63,15 +68,14 @@ func (g *group) makeLogical(ctx context.Context, l blockdev.LogicalPlan) error {
 }
 
 // createLogical are lvcreate's arguments but for the group. Nothing is zeroed or
-// looked for: what is to be there is written. A pool that is full says so at once;
-// Restate takes that out again, since a running system may wait for more.
+// looked for: what is to be there is written.
 func createLogical(l blockdev.LogicalPlan, extent int64) []string {
 	extents := strconv.FormatInt(l.Size/extent, 10)
 	args := []string{"--yes", "--name", l.Node}
 	switch {
 	case l.Pool:
 		return append(args, "--type", "thin-pool", "--extents", extents, "--chunksize", bytesOf(l.Chunk), "--poolmetadatasize", bytesOf(l.Metadata),
-			"--poolmetadataspare", "y", "--zero", "y", "--errorwhenfull", "y")
+			"--poolmetadataspare", "y", "--zero", "y")
 	case l.ThinPool != "":
 		return append(args, "--type", "thin", "--thinpool", l.ThinPool, "--virtualsize", bytesOf(l.Size), "--wipesignatures", "n")
 	}
@@ -112,7 +116,9 @@ func (g *group) lvm(ctx context.Context, command string, args ...string) error {
 	return err
 }
 
-// configure writes an lvm.conf (lvm.conf(5)) that knows nothing but the group.
+// configure writes an lvm.conf (lvm.conf(5)) that knows nothing but the group. A thin
+// pool that is full says so at once; Restate takes that out again, since a running
+// system may wait for more.
 func (g *group) configure() error {
 	dir := g.dir()
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -154,6 +160,7 @@ activation {
 	udev_sync = 0
 	udev_rules = 0
 	monitoring = 0
+	error_when_full = 1
 }
 backup {
 	backup = 0
