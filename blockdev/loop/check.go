@@ -2,7 +2,6 @@ package loop
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,9 +12,14 @@ import (
 	"github.com/lithify/lithify/blockdev"
 )
 
+// MissingError is all that a machine lacks for the volumes of a graph.
+type MissingError struct{ What []string }
+
+func (e *MissingError) Error() string { return strings.Join(e.What, "; ") }
+
 // Check says whether this back end can make the volumes of a graph on this
-// machine: one error names all that is missing. A build asks before it begins.
-// Modules of the kernel that are there are loaded.
+// machine: one *MissingError names all that is missing. A build asks before it
+// begins. Modules of the kernel that are there are loaded.
 func Check(ctx context.Context, g *blockdev.Graph) error {
 	for _, e := range g.Encrypted() {
 		if e.Seed.Given() {
@@ -36,7 +40,7 @@ func Check(ctx context.Context, g *blockdev.Graph) error {
 	if missing == nil {
 		return nil
 	}
-	return errors.New(strings.Join(missing, "; ") + "; --backend file makes the same disk without")
+	return &MissingError{missing}
 }
 
 // feature is something of the kernel that volumes need.

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lithify/lithify/blockdev/blockdevtest"
 	"github.com/lithify/lithify/blockdev/guest"
@@ -38,7 +39,7 @@ mount -t ext4 /dev/vda /scratch
 printf 'activation { udev_sync = 0\n udev_rules = 0 }\ndevices { use_devicesfile = 0 }\nglobal { thin_check_executable = "" }\n' > /etc/lvm/lvm.conf
 export DM_DISABLE_UDEV=1 TMPDIR=/scratch HOME=/scratch CI=true LITHIFY_TEST_INSIDE=MUCH
 cd /scratch
-/loop.test -test.v -test.timeout 60m -test.run 'RUN'
+/loop.test -test.v -test.timeout 3h -test.run 'RUN'
 `
 
 // TestGuest runs the tests that need device-mapper and md in a guest, and this
@@ -46,8 +47,9 @@ cd /scratch
 // Debian's kernel has vfat.
 func TestGuest(t *testing.T) {
 	blockdevtest.Need(t, append(guestTools, "truncate")...)
-	much, which, tools := "some", "^TestInside", guestTools
+	much, which, tools, limit := "some", "^TestInside", guestTools, 20*time.Minute
 	if os.Getenv("LITHIFY_TEST_VOLUMES") == "all" {
+		limit = 3 * time.Hour
 		much, which, tools = "all", "^(TestInside|TestConformance|TestTwins|TestKill)", append(tools, conformanceTools...)
 		blockdevtest.Need(t, conformanceTools...)
 	}
@@ -64,7 +66,7 @@ func TestGuest(t *testing.T) {
 	kernel := guest.Kernel(t)
 	ran := kernel.Run(t, guest.Guest{
 		Script: strings.NewReplacer("/MKE2FS", lookTool(t, "mke2fs"), "MUCH", much, "RUN", which).Replace(insideScript),
-		Disks:  []string{scratch}, Memory: 2048,
+		Disks:  []string{scratch}, Memory: 2048, Limit: limit,
 		Modules: []string{"virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "xfs", "btrfs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "loop",
 			"dm_mod", "dm_crypt", "dm_thin_pool", "raid0", "raid1", "raid10", "raid456", "xts", "aesni_intel"},
 		Tools: tools,

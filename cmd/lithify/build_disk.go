@@ -92,7 +92,7 @@ func (j *job) commitDisk(ctx context.Context) error {
 
 // checkOnDisk finds out whether hooks can work on the disk itself, where they
 // do.
-func (j *job) checkOnDisk() error {
+func (j *job) checkOnDisk(ctx context.Context) error {
 	if !j.onDisk {
 		return nil
 	}
@@ -108,6 +108,9 @@ func (j *job) checkOnDisk() error {
 	}
 	if err := loopWorks(); err != nil {
 		return usagef("%s, which needs a loop device: %w", what, err)
+	}
+	if err := loop.Check(ctx, j.graph); err != nil {
+		return usagef("%s, which the kernel has to know: %w", what, err)
 	}
 	if _, err := j.graph.Root(); err != nil {
 		return usagef("%w", err)
@@ -183,8 +186,12 @@ func (j *job) backend(images string) blockdev.Backend {
 // that work on the disk need a device), if loop devices work. The file back end
 // is the faster one (docs/benchmarks.md), and what it writes repeats.
 func (j *job) byLoop() bool {
-	native := !j.onDisk && file.Repeats(j.graph) == nil
-	return j.o.Backend == "loop" || j.o.Backend == "auto" && !j.graph.HasVolumes() && !native && loopWorks() == nil
+	if j.o.Backend == "loop" || j.onDisk { // checkOnDisk refuses what cannot be
+		return true
+	}
+	thin := len(j.graph.Thin()) > 0
+	native := file.Repeats(j.graph) == nil || j.graph.HasVolumes()
+	return j.o.Backend == "auto" && (thin || !native) && loopWorks() == nil
 }
 
 // diskTools are the programs of the host that make the file systems.
@@ -216,10 +223,15 @@ func (j *job) checkBackend(ctx context.Context) error {
 	if err := loopWorks(); err != nil {
 		return usagef("--backend loop: %w; --backend file makes the same disk without", err)
 	}
-	if err := loop.Check(ctx, j.graph); err != nil {
-		return usagef("--backend loop: %w", err)
+	err := loop.Check(ctx, j.graph)
+	var missing *loop.MissingError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &missing) && len(j.graph.Thin()) == 0:
+		return usagef("--backend loop: %w; --backend file makes the same disk without", err)
 	}
-	return nil
+	return usagef("--backend loop: %w", err)
 }
 
 // imageFolder is where raw disks are made: in memory where they fit well.

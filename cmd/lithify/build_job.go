@@ -280,7 +280,7 @@ func (j *job) plan(ctx context.Context) error {
 		return err
 	}
 	j.onDisk = intent.OnDisk
-	if err := j.checkOnDisk(); err != nil {
+	if err := j.checkOnDisk(ctx); err != nil {
 		return err
 	}
 	j.key = j.outputKey(intent.Key)
