@@ -60,7 +60,7 @@ var more = []Stack{
 		"{name: '@swap', base: '@g', size: 8MiB, mkfs: {type: swap, label: '@S', mount: {mount_point: none, fstab: {}}}}]}\n"},
 	{"btrfs on luks, mke2fs on lvm", twoDisks + "- luks: {name: '@c1', base: '@b', key_env: KEY, pbkdf: pbkdf2, iterations: 1000, mkfs: {type: btrfs, label: '@B', mount: {mount_point: /srv}}}\n" +
 		"- lvm: {pvs: [{name: '@v', base: '@a'}], vgs: [{name: '@g', base: '@v'}], lvs: [{name: '@root', base: '@g', extents: 100%VG," +
-		" mkfs: {type: ext4, opts: '-O quota', label: '@', mount: {mount_point: /}}}]}\n"},
+		" mkfs: {type: ext4, opts: '-E stride=16', label: '@', mount: {mount_point: /}}}]}\n"},
 }
 
 // Stacks are layouts, each under names of its own: every lower and every upper one

@@ -375,6 +375,9 @@ func (a *assembly) array(v blockdev.VolumePlan, bases []string) {
 		a.t.Fatal(err)
 	}
 	a.devices[v.Node] = real
+	// Without udev the node stays, and LVM, looking for devices, opens it: then there is
+	// an array again, if an empty one.
+	a.undo = append(a.undo, func() { _ = os.Remove(real) }) // gone already where there is a devtmpfs
 	a.later("mdadm", "-q", "--stop", real)
 	sys := filepath.Join("/sys/block", filepath.Base(real), "md")
 	if v.Array.Level == 0 || v.Array.Resync || !everything() {

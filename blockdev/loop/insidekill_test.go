@@ -147,6 +147,9 @@ func (k killer) kill(t *testing.T, n int) {
 	if now := kernelState(t); now != k.others.state {
 		t.Errorf("there is\n%s\nothers have\n%s", now, k.others.state)
 	}
+	if nodes, _ := filepath.Glob("/dev/md[0-9][0-9][0-9][0-9]*"); len(nodes) > 0 { // the pattern is right
+		t.Errorf("nodes are left: %v", nodes)
+	}
 	for _, dir := range []string{"/dev", "/dev/mapper", "/dev/md"} {
 		entries, err := os.ReadDir(dir)
 		if err != nil {

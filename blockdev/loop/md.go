@@ -61,7 +61,7 @@ func createArgs(a md.Array) ([]string, error) {
 		return nil, err
 	}
 	args := []string{
-		"--config=none", "--homehost=any", "--run", "--quiet", "--bitmap=none", "--level=" + strconv.Itoa(a.Level),
+		"--config=none", "--homehost=any", "--run", "--quiet", "--level=" + strconv.Itoa(a.Level),
 		"--raid-devices=" + strconv.Itoa(len(a.Members)), "--metadata=" + a.Metadata,
 	}
 	if a.Metadata == "1.2" {
@@ -74,7 +74,7 @@ func createArgs(a md.Array) ([]string, error) {
 		args = append(args, "--layout="+a.Layout)
 	}
 	if a.Level != 0 {
-		args = append(args, "--assume-clean", fmt.Sprintf("--size=%dK", used>>10))
+		args = append(args, "--assume-clean", "--bitmap=none", fmt.Sprintf("--size=%dK", used>>10))
 	}
 	return args, nil
 }
@@ -96,7 +96,7 @@ func (a *array) finish() error {
 	if err != nil {
 		return fmt.Errorf("stopping %s: %w", a.md, err)
 	}
-	err = dev.file.Close()
+	err = errors.Join(dev.file.Close(), removeMDNode(a.md))
 	dev.file = nil
 	return errors.Join(err, a.disk.rewrite(a.plan, a.writeSuperblocks))
 }
@@ -123,11 +123,24 @@ func stopMD(ctx context.Context, name string, lock *os.File) error {
 	if err != nil {
 		return err
 	}
-	return patiently(func() error {
+	err = patiently(func() error {
 		_, err := call{env: withoutUdev, lock: lock}.run(ctx, path, "--stop", "--quiet", filepath.Join("/dev", name))
 		if _, there := os.Lstat(filepath.Join("/sys/block", name, "md", "array_state")); err != nil && there == nil {
 			return fmt.Errorf("%w (%w)", err, unix.EBUSY)
 		}
 		return nil
 	})
+	return errors.Join(err, removeMDNode(name))
+}
+
+// removeMDNode removes the node of an array that is gone: where no devtmpfs is, mdadm
+// leaves it there, and whoever opens it has the kernel make an empty array.
+func removeMDNode(name string) error {
+	if _, err := os.Lstat(filepath.Join("/sys/block", name)); err == nil {
+		return nil
+	}
+	if err := os.Remove(filepath.Join("/dev", name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }

@@ -125,6 +125,9 @@ func (s *sweep) run(ctx context.Context) error {
 	for _, g := range s.groups {
 		all = append(all, os.RemoveAll(filepath.Join("/dev", g)))
 	}
+	for _, a := range s.arrays {
+		all = append(all, removeMDNode(a))
+	}
 	for _, w := range s.works {
 		all = append(all, unmountAll(func(_, _, target string) bool { return strings.HasPrefix(target, w+"/") }))
 	}
