@@ -136,8 +136,14 @@ func stopMD(ctx context.Context, name string, lock *os.File) error {
 // removeMDNode removes the node of an array that is gone: where no devtmpfs is, mdadm
 // leaves it there, and whoever opens it has the kernel make an empty array.
 func removeMDNode(name string) error {
-	if _, err := os.Lstat(filepath.Join("/sys/block", name)); err == nil {
+	stays := patiently(func() error { // the kernel removes it a moment after it was stopped
+		if _, err := os.Lstat(filepath.Join("/sys/block", name)); err == nil {
+			return unix.EBUSY
+		}
 		return nil
+	})
+	if stays != nil {
+		return nil // somebody has it open
 	}
 	if err := os.Remove(filepath.Join("/dev", name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
