@@ -47,7 +47,7 @@ const maxNodes = 1000
 
 // Parse reads a configuration as YAML or JSON, in any of the forms: tree,
 // partition tree, graph, or the manual's list of levels. Every key and value is
-// checked, by Schema first; errors are *ConfigError or *NotYetError and say where.
+// checked, by Schema first; errors are *ConfigError and say where.
 func Parse(data []byte) (Config, error) {
 	v, err := readText(data)
 	if err != nil {

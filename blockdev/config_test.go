@@ -311,17 +311,6 @@ func primaries(n int) string {
 	return strings.Join(all, ", ")
 }
 
-func TestNotYet(t *testing.T) {
-	for _, c := range []string{
-		`[{"local_loop": {"name": "a", "lvm": {"pvs": [{"name": "p", "base": "a"}], "vgs": [{"name": "v", "base": "p"}], "lvs": [{"name": "t", "base": "v", "size": "1GiB", "type": "thin"}]}}}]`,
-	} {
-		var yet *NotYetError
-		if err := mistake(c); !errors.As(err, &yet) || !strings.HasPrefix(err.Error(), "not supported yet: ") {
-			t.Errorf("%s: %v", c, err)
-		}
-	}
-}
-
 // The shipped elements' layouts are read.
 func TestElementLayouts(t *testing.T) {
 	files, err := filepath.Glob("../elements/*/block-device-*.yaml")
@@ -393,9 +382,8 @@ var seeds = func() (all []string) {
 func located(t *testing.T, err error) {
 	t.Helper()
 	var config *ConfigError
-	var yet *NotYetError
 	var size *SizeError
-	if !errors.As(err, &config) && !errors.As(err, &yet) && !errors.As(err, &size) {
+	if !errors.As(err, &config) && !errors.As(err, &size) {
 		t.Fatalf("%T: %v", err, err)
 	}
 	if config != nil && config.Text == "" {

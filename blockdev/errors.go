@@ -28,22 +28,6 @@ func (p place) errorf(format string, args ...any) error {
 	return &ConfigError{Path: p.path, Line: p.line, Text: fmt.Sprintf(format, args...)}
 }
 
-// NotYetError is a part of the configuration that is right and known, and that
-// this version does not make.
-type NotYetError struct {
-	What string // such as `partition label "gpt"`
-	Path string
-	Line int
-}
-
-func (e *NotYetError) Error() string {
-	return fmt.Sprintf("not supported yet: %s (%s)", e.What, place{path: e.Path, line: e.Line})
-}
-
-func (p place) notYet(format string, args ...any) error {
-	return &NotYetError{What: fmt.Sprintf(format, args...), Path: p.path, Line: p.line}
-}
-
 // SizeError is a size that the layout or the content does not fit into.
 type SizeError struct {
 	What   string // such as `file system "mkfs_root" on /`

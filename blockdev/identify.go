@@ -103,6 +103,9 @@ func hashed(n Node) any {
 	case *VolumeGroup:
 		return []any{n.Extent, n.Alignment}
 	case *LogicalVolume:
+		if n.Pool || n.ThinPool != "" {
+			return []any{n.Size, n.Pool, n.Chunk, n.Metadata, n.ThinPool}
+		}
 		return []any{n.Size, n.Stripes, n.StripeSize}
 	case *Array:
 		return []any{n.Level, n.Metadata, n.Chunk, n.Layout, n.Bitmap, n.ownUUID}

@@ -2,6 +2,7 @@ package blockdev
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,12 @@ type LogicalVolume struct {
 	Size       Extents
 	Stripes    int   // over as many physical volumes; 0 or 1: linear
 	StripeSize int64 // bytes; 0: the usual
+
+	// Pool says that it is no device but what thin volumes take their blocks from.
+	Pool     bool
+	Chunk    int64  // of a pool, bytes; 0: computed
+	Metadata int64  // of a pool, bytes; 0: computed
+	ThinPool string // the pool of a thin volume, whose size is a promise
 }
 
 // lvmKind: the entry is no node itself; its volumes and groups are.
@@ -63,7 +70,25 @@ func decodeLVM(e entry) ([]Node, error) {
 		}
 		nodes = append(nodes, n)
 	}
-	return nodes, nil
+	return nodes, checkPools(e, nodes)
+}
+
+// checkPools: a thin volume is in a pool of its own group.
+func checkPools(e entry, nodes []Node) error {
+	for _, n := range nodes {
+		l, ok := n.(*LogicalVolume)
+		if !ok || l.ThinPool == "" {
+			continue
+		}
+		pool := func(n Node) bool {
+			p, ok := n.(*LogicalVolume)
+			return ok && p.Pool && p.name == l.ThinPool && p.base() == l.base()
+		}
+		if !slices.ContainsFunc(nodes, pool) {
+			return l.at.errorf("thin-pool:%s of %q is no volume of type thin-pool in group %q", l.ThinPool, l.name, l.base())
+		}
+	}
+	return nil
 }
 
 // each gives the maps of one of the entry's lists as entries of their own.
@@ -119,11 +144,8 @@ func decodeLogical(e entry, vgs map[string]bool) (*LogicalVolume, error) {
 		}
 		return nil, f.place("base").errorf("base:%s in lvs does not match a valid vg", spelled)
 	}
-	if t := f.text("type"); t != "" || e.v.get("thin-pool") != nil {
-		if t != "" && t != "thin" && t != "thin-pool" {
-			return nil, f.place("type").errorf("Unsupported type:%s, supported types: thin, thin-pool", t)
-		}
-		return nil, e.at.notYet("thin volumes (%s)", e.name)
+	if err := f.thin(n); err != nil {
+		return nil, err
 	}
 	switch {
 	case e.v.get("size") != nil: // it wins, as ever
@@ -138,12 +160,36 @@ func decodeLogical(e entry, vgs map[string]bool) (*LogicalVolume, error) {
 	}
 	stripes := func(s string) (err error) { n.Stripes, err = strconv.Atoi(s); return err }
 	size := func(s string) (err error) { n.StripeSize, err = lvmSize(s); return err }
-	err := f.lvmOptions(map[string]func(string) error{
+	chunk := func(s string) (err error) { n.Chunk, err = lvmSize(s); return err }
+	metadata := func(s string) (err error) { n.Metadata, err = lvmSize(s); return err }
+	known := map[string]func(string) error{
 		"--yes": nil, "-y": nil, "--quiet": nil, "-q": nil, "--wipesignatures": anyValue, "-W": anyValue, "-Wy": nil, "-Wn": nil,
 		"--zero": anyValue, "-Z": anyValue, "-Zy": nil, "-Zn": nil,
-		"-i": stripes, "--stripes": stripes, "-I": size, "--stripesize": size,
-	})
-	return n, err
+	}
+	switch {
+	case n.Pool:
+		maps.Copy(known, map[string]func(string) error{"-c": chunk, "--chunksize": chunk, "--poolmetadatasize": metadata})
+	case n.ThinPool == "":
+		maps.Copy(known, map[string]func(string) error{"-i": stripes, "--stripes": stripes, "-I": size, "--stripesize": size})
+	}
+	return n, f.lvmOptions(known)
+}
+
+// thin reads the keys of thin volumes and their pools.
+func (f *fields) thin(n *LogicalVolume) error {
+	kind := f.text("type")
+	n.ThinPool, n.Pool = f.text("thin-pool"), kind == "thin-pool"
+	switch {
+	case kind != "" && kind != "thin" && kind != "thin-pool":
+		return f.place("type").errorf("Unsupported type:%s, supported types: thin, thin-pool", kind)
+	case kind == "thin" && n.ThinPool == "":
+		return f.e.at.errorf("thin-pool is missing: it names the volume of type thin-pool that %q takes its blocks from", f.e.name)
+	case kind != "thin" && n.ThinPool != "":
+		return f.place("thin-pool").errorf("%q is in a thin pool; its type must be thin", f.e.name)
+	case kind == "thin" && f.e.v.get("size") == nil:
+		return f.e.at.errorf("size is missing: that of a thin volume is what it promises, and no share of its group")
+	}
+	return nil
 }
 
 func anyValue(string) error { return nil }

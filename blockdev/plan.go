@@ -1,5 +1,7 @@
 package blockdev
 
+import "slices"
+
 // Plan holds every number of a layout. It is JSON, and it is all that a back
 // end, the boot code and hooks need. Sizes and offsets are bytes.
 type Plan struct {
@@ -84,6 +86,11 @@ type LogicalPlan struct {
 	Size       int64  `json:"size"`
 	Stripes    int    `json:"stripes,omitempty"`
 	StripeSize int64  `json:"stripe_size,omitempty"`
+
+	Pool     bool   `json:"pool,omitempty"`      // no device: thin volumes take their blocks from it
+	Chunk    int64  `json:"chunk,omitempty"`     // of a pool
+	Metadata int64  `json:"metadata,omitempty"`  // of a pool, beside its size; the group keeps as much in reserve
+	ThinPool string `json:"thin_pool,omitempty"` // a thin volume's; its size is a promise
 }
 
 // ArrayPlan is an md array.
@@ -154,6 +161,25 @@ func (p *Plan) Partition(node string) (*PartitionPlan, *DiskPlan) {
 		}
 	}
 	return nil, nil
+}
+
+// Volume returns the plan of the array or encrypted volume that a device is, or
+// of the group that it is a logical volume of; nil when it is none.
+func (p *Plan) Volume(device string) *VolumePlan {
+	for i := range p.Volumes {
+		v := &p.Volumes[i]
+		if v.Node == device && v.Group == nil || v.Group != nil && slices.ContainsFunc(v.Group.Logical, func(l LogicalPlan) bool { return l.Node == device }) {
+			return v
+		}
+	}
+	return nil
+}
+
+// Scrambled says whether what was never written to a device does not read as
+// zeros: it is encrypted.
+func (p *Plan) Scrambled(device string) bool {
+	v := p.Volume(device)
+	return v != nil && (v.LUKS != nil || slices.ContainsFunc(v.Bases, p.Scrambled))
 }
 
 // MountsOf returns the mounts of one file system, parents before children.

@@ -19,6 +19,35 @@ var fsTools = map[string]struct{ tool, pkg string }{
 	"xfs": {"mkfs.xfs", "xfsprogs"}, "btrfs": {"mkfs.btrfs", "btrfs-progs"},
 }
 
+// volumeTools are the programs that make volumes with the kernel's help, and the
+// packages they are in.
+var volumeTools = map[string]string{"lvm": "lvm2", "mdadm": "mdadm", "cryptsetup": "cryptsetup-bin", "dmsetup": "dmsetup"}
+
+// VolumeTools returns the programs of the host that make the graph's volumes with
+// the kernel's help, each once, sorted.
+func VolumeTools(g *Graph) []string {
+	var all []string
+	add := func(names ...string) {
+		for _, name := range names {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	for _, n := range g.config {
+		switch n.(type) {
+		case *LogicalVolume:
+			add("lvm", "dmsetup")
+		case *Array:
+			add("mdadm")
+		case *Encrypted:
+			add("cryptsetup", "dmsetup")
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // Tools returns the programs of the host that make file systems, each once,
 // sorted.
 func Tools(systems []*Mkfs) []string {
@@ -44,10 +73,14 @@ func FindTool(name string) (string, error) {
 			return path, nil
 		}
 	}
+	pkg := volumeTools[name]
 	for _, t := range fsTools {
 		if t.tool == name {
-			return "", fmt.Errorf("%s is not on this host: install the package %s", name, t.pkg)
+			pkg = t.pkg
 		}
+	}
+	if pkg != "" {
+		return "", fmt.Errorf("%s is not on this host: install the package %s", name, pkg)
 	}
 	return "", fmt.Errorf("%s is not on this host", name)
 }

@@ -26,8 +26,10 @@ func isDevice(n Node) bool {
 
 // isVolume says whether a node is a block device made of others.
 func isVolume(n Node) bool {
-	switch n.(type) {
-	case *LogicalVolume, *Array, *Encrypted:
+	switch n := n.(type) {
+	case *LogicalVolume:
+		return !n.Pool
+	case *Array, *Encrypted:
 		return true
 	}
 	return false
@@ -71,6 +73,14 @@ func (g *Graph) physical(v *VolumeGroup) []*PhysicalVolume {
 
 // Encrypted returns the encrypted volumes, bases first.
 func (g *Graph) Encrypted() []*Encrypted { return nodesOf[*Encrypted](g.nodes) }
+
+// Thin returns the thin volumes and their pools.
+func (g *Graph) Thin() []*LogicalVolume {
+	return slices.DeleteFunc(nodesOf[*LogicalVolume](g.nodes), func(l *LogicalVolume) bool { return !l.Pool && l.ThinPool == "" })
+}
+
+// Arrays returns the md arrays, bases first.
+func (g *Graph) Arrays() []*Array { return nodesOf[*Array](g.nodes) }
 
 func nodesOf[N Node](nodes []Node) []N {
 	var all []N
@@ -125,6 +135,10 @@ func (g *Graph) checkGroup(v *VolumeGroup) error {
 		switch {
 		case l.Size.Bytes > 0 && l.Size.Bytes < v.Extent:
 			return l.at.errorf("size %s is less than one extent of %s", FormatSize(l.Size.Bytes), FormatSize(v.Extent))
+		case l.Chunk != 0 && (l.Chunk < 64*kib || l.Chunk > gib || l.Chunk%(64*kib) != 0):
+			return l.at.errorf("chunks of %s; a multiple of 64 KiB up to 1 GiB is wanted", FormatSize(l.Chunk))
+		case l.Metadata != 0 && (l.Metadata < 2*mib || l.Metadata > 15*gib):
+			return l.at.errorf("metadata of %s; 2 MiB to 15 GiB are wanted", FormatSize(l.Metadata))
 		case l.Stripes > len(v.bases):
 			return l.at.errorf("%d stripes; group %q has %d physical volumes", l.Stripes, v.name, len(v.bases))
 		case l.Stripes < 0 || l.StripeSize < 0 || l.StripeSize > v.Extent || l.StripeSize&(l.StripeSize-1) != 0:

@@ -156,7 +156,14 @@ func TestVolumeMistakes(t *testing.T) {
 		{lvm(pv, vg, "{name: l, base: [invalid_vg], size: 1GiB}"), "base:['invalid_vg'] in lvs does not match a valid vg"},
 		{lvm(pv, vg, "{name: l, base: vg}"), "Missing 'size' or 'extents' in lvs config"},
 		{lvm(pv, vg, "{name: l, base: vg, size: 1GiB, type: raid1}"), "Unsupported type:raid1, supported types: thin, thin-pool"},
-		{lvm(pv, vg, "{name: l, base: vg, size: 1GiB, type: thin-pool}"), "not supported yet: thin volumes"},
+		{lvm(pv, vg, "{name: l, base: vg, size: 1GiB, type: thin}"), "thin-pool is missing"},
+		{lvm(pv, vg, "{name: l, base: vg, size: 1GiB, type: thin, thin-pool: q}"), `thin-pool:q of "l" is no volume of type thin-pool in group "vg"`},
+		{lvm(pv, vg, "{name: q, base: vg, size: 1GiB}, {name: l, base: vg, size: 1GiB, type: thin, thin-pool: q}"), "is no volume of type thin-pool"},
+		{lvm(pv, vg, "{name: q, base: vg, size: 1GiB, type: thin-pool}, {name: l, base: vg, size: 1GiB, thin-pool: q}"), "its type must be thin"},
+		{lvm(pv, vg, "{name: q, base: vg, size: 1GiB, type: thin-pool}, {name: l, base: vg, extents: 10%VG, type: thin, thin-pool: q}"), "size is missing"},
+		{lvm(pv, vg, "{name: q, base: vg, size: 1GiB, type: thin-pool, options: --stripes 2}"), `option "--stripes" is not known here`},
+		{lvm(pv, vg, "{name: q, base: vg, size: 1GiB, type: thin-pool, options: -c 5k}"), "a multiple of 64 KiB"},
+		{lvm(pv, vg, "{name: q, base: vg, size: 1GiB, type: thin-pool}") + "- mkfs: {base: q, type: ext4}\n", "it stands on a block device"},
 		{lvm(pv, vg, "{name: l, base: vg, size: 1MiB}"), "less than one extent of 4 MiB"},
 		{lvm(pv, vg, "{name: l, base: vg, extents: 110%VG}"), "a share above 0 and up to 100 of VG, FREE or PVS"},
 		{lvm(pv, vg, "{name: l, base: vg, size: 1GiB, options: --stripes 2}"), `2 stripes; group "vg" has 1 physical`},
@@ -190,6 +197,49 @@ func TestVolumeMistakes(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "geheim") {
 			t.Errorf("it tells the secret: %v", err)
+		}
+	}
+}
+
+// TestThin: a pool has room for what its volumes promise when nobody says how large
+// it is, and LVM's own beside it; thin volumes take nothing of the group.
+func TestThin(t *testing.T) {
+	const config = `
+- local_loop: {name: image0SIZE}
+- lvm:
+    pvs: [{name: pv, base: image0}]
+    vgs: [{name: vg, base: pv}]
+    lvs:
+    - {name: root, base: vg, size: 160MiB, type: thin, thin-pool: pool, mkfs: {type: ext4, mount: {mount_point: /}}}
+    - {name: plain, base: vg, size: 40MiB}
+    - {name: pool, base: vg, type: thin-pool, POOL}
+    - {name: var, base: vg, size: 200MiB, type: thin, thin-pool: pool, mkfs: {type: ext4, mount: {mount_point: /var}}}
+`
+	for _, c := range []struct {
+		disk, pool            string
+		size, metadata, extra int64 // MiB: of the pool, its metadata, the disk beside the pool
+	}{
+		{"", "extents: 100%FREE", 360, 4, 1 + 40 + 8},
+		{"", "size: 50MiB", 48, 4, 1 + 40 + 8}, // promises may be larger
+		{", size: 101MiB", "extents: 100%FREE", 52, 4, 1 + 40 + 8},
+		{", size: 101MiB", "extents: 90%VG", 52, 4, 1 + 40 + 8},
+		{"", "size: 1GiB, options: --poolmetadatasize 10m -c 128k", 1024, 12, 1 + 40 + 24},
+	} {
+		g := mustGraph(t, strings.NewReplacer("SIZE", c.disk, "POOL", c.pool).Replace(config))
+		g.Identify("seed")
+		p, err := g.Layout(map[string]Content{"/": {Bytes: mib, Inodes: 10, Dirs: 2}, "/var": {Bytes: mib, Inodes: 10, Dirs: 2}}, Request{})
+		if err != nil {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		pool := p.Volumes[0].Group.Logical[2]
+		if !pool.Pool || pool.Size != c.size*mib || pool.Metadata != c.metadata*mib || p.Disks[0].Size != (c.size+c.extra)*mib {
+			t.Errorf("%+v: the pool is %+v, the disk has %d MiB", c, pool, p.Disks[0].Size/mib)
+		}
+		if f := p.FileSystem("/var"); f.Size != 200*mib || !f.Explicit {
+			t.Errorf("/var is %+v", f)
+		}
+		if len(g.Thin()) != 3 {
+			t.Errorf("thin: %v", g.Thin())
 		}
 	}
 }

@@ -101,7 +101,10 @@ func (z *sizer) groupWants(v *VolumeGroup) (int64, error) {
 	volumes := z.g.logical(v.name)
 	wants := make([]int64, len(volumes))
 	for i, l := range volumes {
-		want, err := z.wants(l.name)
+		want, err := z.poolWants(l), error(nil)
+		if !l.Pool {
+			want, err = z.wants(l.name)
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -136,25 +139,88 @@ func orElse(err, other error) error {
 // mostGroup is the largest group that is looked at, in bytes.
 const mostGroup = 1 << 50
 
-// share gives the extents of a group to its volumes, in order.
+// share gives the extents of a group to its volumes, in order. Thin volumes take
+// none; their pools take more for metadata, and the group keeps the largest pool's
+// worth of that in reserve.
 func (z *sizer) share(v *VolumeGroup, total int64) ([]int64, error) {
-	free := total
+	free, spare := total, int64(0)
 	var sizes []int64
 	for _, l := range z.g.logical(v.name) {
 		n := l.Size.in(v.Extent, total, free)
-		if stripes := int64(max(1, l.Stripes)); n%stripes != 0 {
-			if n -= n % stripes; !l.Size.relative() { // lvcreate rounds sizes up, shares down
-				n += stripes
+		more := int64(0)
+		switch {
+		case l.ThinPool != "":
+			sizes = append(sizes, n)
+			continue
+		case l.Pool:
+			n, more = l.poolExtents(n, v.Extent, free, spare)
+			spare = max(spare, l.metadata(n*v.Extent, v.Extent)/v.Extent)
+		default:
+			if stripes := int64(max(1, l.Stripes)); n%stripes != 0 {
+				if n -= n % stripes; !l.Size.relative() { // lvcreate rounds sizes up, shares down
+					n += stripes
+				}
 			}
 		}
-		if n < 1 || n > free {
-			return nil, &SizeError{What: fmt.Sprintf("logical volume %q (%s) of group %q", l.name, l.Size, v.name), Needed: max(n, 1) * v.Extent,
+		if n < 1 || n+more > free {
+			return nil, &SizeError{What: fmt.Sprintf("logical volume %q (%s) of group %q", l.name, l.Size, v.name), Needed: (max(n, 1) + more) * v.Extent,
 				Given: free * v.Extent, Hint: "that is free in the group where its turn comes"}
 		}
-		free -= n
+		free -= n + more
 		sizes = append(sizes, n)
 	}
 	return sizes, nil
+}
+
+// poolExtents is the size of a pool of n extents, and what it takes beside that. A
+// share makes room for the latter.
+func (l *LogicalVolume) poolExtents(n, extent, free, spare int64) (size, more int64) {
+	beside := func(n int64) int64 {
+		m := l.metadata(n*extent, extent) / extent
+		return m + max(0, m-spare)
+	}
+	if l.Size.relative() && n+beside(n) > free {
+		// Smaller pools need no more beside them.
+		n = max(0, free-beside(n))
+	}
+	return n, beside(n)
+}
+
+// thinChunk is the unit of a pool of that size: LVM's smallest, and larger where its
+// metadata would be more than 128 MiB.
+func (l *LogicalVolume) thinChunk(size int64) int64 {
+	chunk := int64(64 * kib)
+	if l.Chunk != 0 {
+		return l.Chunk
+	}
+	for size/chunk*thinRecord > 128*mib {
+		chunk *= 2
+	}
+	return chunk
+}
+
+// thinRecord is what a chunk costs in the metadata of a pool, as LVM estimates it.
+const thinRecord = 64
+
+// metadata is the size of that of a pool, whole extents.
+func (l *LogicalVolume) metadata(size, extent int64) int64 {
+	m := l.Metadata
+	if m == 0 {
+		m = max(2*mib, (size/l.thinChunk(size)+1)*thinRecord)
+	}
+	return (m + extent - 1) / extent * extent
+}
+
+// poolWants is what the thin volumes of a pool promise: a pool whose size is computed
+// keeps that.
+func (z *sizer) poolWants(pool *LogicalVolume) int64 {
+	var sum int64
+	for _, l := range z.g.logical(pool.base()) {
+		if l.ThinPool == pool.name {
+			sum += l.Size.Bytes
+		}
+	}
+	return sum
 }
 
 // volumes settles all volumes, bases first.
@@ -204,7 +270,14 @@ func (z *sizer) group(v *VolumeGroup) (*VolumePlan, error) {
 	}
 	for i, l := range z.g.logical(v.name) {
 		size := sizes[i] * v.Extent
-		g.Logical = append(g.Logical, LogicalPlan{Node: l.name, ID: l.ID, Size: size, Stripes: l.Stripes, StripeSize: l.StripeSize})
+		lp := LogicalPlan{Node: l.name, ID: l.ID, Size: size, Stripes: l.Stripes, StripeSize: l.StripeSize, Pool: l.Pool, ThinPool: l.ThinPool}
+		if l.Pool {
+			lp.Chunk, lp.Metadata = l.thinChunk(size), l.metadata(size, v.Extent)
+		}
+		g.Logical = append(g.Logical, lp)
+		if l.Pool {
+			continue
+		}
 		if err := z.settle(l.name, 0, size, given || !l.Size.relative()); err != nil {
 			return nil, err
 		}

@@ -96,6 +96,9 @@ func (d *disk) hostFull(f *blockdev.FSPlan) error {
 // Check says whether this back end can make every file system of a graph: what
 // it would lose something of it refuses. A build asks before it begins.
 func Check(ctx context.Context, g *blockdev.Graph) error {
+	if thin := g.Thin(); len(thin) > 0 {
+		return &VolumeError{thin[0].Name()}
+	}
 	for _, n := range g.FileSystems() {
 		f := blockdev.FSPlan{Node: n.Name(), FSType: n.FSType, Subvolumes: n.Subvolumes}
 		whole := false
@@ -111,8 +114,26 @@ func Check(ctx context.Context, g *blockdev.Graph) error {
 	return nil
 }
 
-// refusals checks the file systems of the plan.
+// VolumeError is a thin pool or a thin volume: what a pool gives to whom is kept in
+// a format that its driver alone writes.
+type VolumeError struct{ Node string }
+
+func (e *VolumeError) Error() string {
+	return fmt.Sprintf("logical volume %q: thin pools and thin volumes are made by the kernel; use --backend loop (as root), or leave out type and thin-pool", e.Node)
+}
+
+// refusals checks the volumes and file systems of the plan.
 func (d *disk) refusals(ctx context.Context) error {
+	for _, v := range d.plan.Volumes {
+		if v.Group == nil {
+			continue
+		}
+		for _, l := range v.Group.Logical {
+			if l.Pool || l.ThinPool != "" {
+				return &VolumeError{l.Node}
+			}
+		}
+	}
 	for i := range d.plan.FileSystems {
 		f := &d.plan.FileSystems[i]
 		mounts := d.plan.MountsOf(f.Node)

@@ -18,77 +18,6 @@ import (
 	"github.com/lithify/lithify/blockdev/lvm"
 )
 
-// stack is a layout with volumes. In config, @ is the layout's own name: one
-// machine sees many, and no group, array or mapping may be there twice.
-type stack struct{ name, config string }
-
-// lower are what volumes may stand on, and the device that they offer.
-var lower = []struct{ name, config, device string }{
-	{"disk", "- local_loop: {name: '@a'}\n", "@a"},
-	{"gpt", "- local_loop: {name: '@a'}\n- partitioning: {base: '@a', label: gpt, partitions: [{name: '@p', size: 100%}]}\n", "@p"},
-	{"mbr", "- local_loop: {name: '@a'}\n- partitioning: {base: '@a', label: mbr, partitions: [{name: '@s', size: 8MiB}, {name: '@p', size: 100%}]}\n", "@p"},
-	{"raid0", twoDisks + "- md: {name: '@m', level: raid0, chunk: 64KiB, base: ['@a', '@b']}\n", "@m"},
-	{"raid1", twoDisks + "- md: {name: '@m', level: raid1, base: ['@a', '@b']}\n", "@m"},
-	{"raid1 1.0", twoDisks + "- md: {name: '@m', level: raid1, metadata: '1.0', bitmap: none, base: ['@a', '@b']}\n", "@m"},
-	{"raid5", twoDisks + "- local_loop: {name: '@c'}\n- md: {name: '@m', level: raid5, chunk: 64KiB, base: ['@a', '@b', '@c']}\n", "@m"},
-	{"raid10", twoDisks + "- local_loop: {name: '@c'}\n- md: {name: '@m', level: raid10, base: ['@a', '@b', '@c']}\n", "@m"},
-}
-
-const twoDisks = "- local_loop: {name: '@a'}\n- local_loop: {name: '@b'}\n"
-
-// upper are what may stand on a device, BASE.
-var upper = []stack{
-	{"alone", "- mkfs: {base: BASE, type: ext4, label: '@', mount: {mount_point: /}}\n"},
-	{"lvm", "- lvm: {pvs: [{name: '@v', base: BASE}], vgs: [{name: '@g', base: '@v'}], lvs: [" +
-		"{name: '@root', base: '@g', extents: 70%VG, mkfs: {type: ext3, label: '@', mount: {mount_point: /}}}," +
-		"{name: '@-var_x', base: '@g', extents: 100%FREE, mkfs: {type: ext4, label: '@v', mount: {mount_point: /var}}}]}\n"},
-	{"luks", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2, iterations: 1000, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
-	{"luks, 512", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2, iterations: 1000, sector_size: 512, key_size: 256, mkfs: {type: ext2, label: '@', mount: {mount_point: /}}}\n"},
-	{"luks1", "- luks: {name: '@c1', base: BASE, key_env: KEY, type: luks1, iterations: 1000, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
-	{"lvm on luks", "- luks: {name: '@c1', base: BASE, key_env: KEY, pbkdf: pbkdf2, iterations: 1000}\n- lvm: {pvs: [{name: '@v', base: '@c1'}], vgs: [{name: '@g', base: '@v'}]," +
-		" lvs: [{name: '@root', base: '@g', extents: 100%VG, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}]}\n"},
-	{"luks on lvm", "- lvm: {pvs: [{name: '@v', base: BASE}], vgs: [{name: '@g', base: '@v'}], lvs: [{name: '@root', base: '@g', extents: 100%VG," +
-		" luks: {name: '@c1', key_env: KEY, pbkdf: pbkdf2, iterations: 1000, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}}]}\n"},
-}
-
-// more are those that are no product of a lower and an upper one.
-var more = []stack{
-	{"two volumes, linear", twoDisks + "- lvm: {pvs: [{name: '@v', base: '@a'}, {name: '@w', base: '@b'}], vgs: [{name: '@g', base: ['@v', '@w'], options: '-s 1m'}]," +
-		" lvs: [{name: '@root', base: '@g', extents: 100%VG, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}]}\n"},
-	{"two volumes, striped", twoDisks + "- lvm: {pvs: [{name: '@v', base: '@a'}, {name: '@w', base: '@b'}], vgs: [{name: '@g', base: ['@v', '@w']}]," +
-		" lvs: [{name: '@root', base: '@g', extents: 100%VG, options: '-i 2 -I 16k', mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}]}\n"},
-	{"array of volumes", twoDisks + "- lvm: {pvs: [{name: '@v', base: '@a'}], vgs: [{name: '@g', base: '@v'}], lvs: [{name: '@x', base: '@g', extents: 100%VG}]}\n" +
-		"- lvm: {name: l2, pvs: [{name: '@w', base: '@b'}], vgs: [{name: '@h', base: '@w'}], lvs: [{name: '@y', base: '@h', extents: 100%VG}]}\n" +
-		"- md: {name: '@m', level: raid1, base: ['@x', '@y'], mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
-	{"mirror of encrypted disks", twoDisks + "- luks: {name: '@c1', base: '@a', key_env: KEY, pbkdf: pbkdf2, iterations: 1000}\n- luks: {name: '@c2', base: '@b', key_env: KEY, pbkdf: pbkdf2, iterations: 1000}\n" +
-		"- md: {name: '@m', level: raid1, base: ['@c1', '@c2'], mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}\n"},
-	{"vfat and swap on lvm", "- local_loop: {name: '@a'}\n- lvm: {pvs: [{name: '@v', base: '@a'}], vgs: [{name: '@g', base: '@v'}], lvs: [" +
-		"{name: '@root', base: '@g', extents: 60%VG, mkfs: {type: ext4, label: '@', mount: {mount_point: /}}}," +
-		"{name: '@fat', base: '@g', size: 40MiB, mkfs: {type: vfat, label: '@F', mount: {mount_point: /boot}}}," +
-		"{name: '@swap', base: '@g', size: 8MiB, mkfs: {type: swap, label: '@S', mount: {mount_point: none, fstab: {}}}}]}\n"},
-	{"btrfs on luks, mke2fs on lvm", twoDisks + "- luks: {name: '@c1', base: '@b', key_env: KEY, pbkdf: pbkdf2, iterations: 1000, mkfs: {type: btrfs, label: '@B', mount: {mount_point: /srv}}}\n" +
-		"- lvm: {pvs: [{name: '@v', base: '@a'}], vgs: [{name: '@g', base: '@v'}], lvs: [{name: '@root', base: '@g', extents: 100%VG," +
-		" mkfs: {type: ext4, opts: '-O quota', label: '@', mount: {mount_point: /}}}]}\n"},
-}
-
-// stacks are the layouts, each under a name of its own: every lower and every
-// upper one at least twice, or, with LITHIFY_TEST_VOLUMES=all, each upon each, 62.
-func stacks() []stack {
-	all := slices.Clone(more)
-	for i, l := range lower {
-		for k, u := range upper {
-			if (k-i)%3 != 0 && os.Getenv("LITHIFY_TEST_VOLUMES") != "all" {
-				continue
-			}
-			all = append(all, stack{l.name + ", " + u.name, l.config + strings.ReplaceAll(u.config, "BASE", "'"+l.device+"'")})
-		}
-	}
-	for i := range all {
-		all[i].config = strings.ReplaceAll(all[i].config, "@", fmt.Sprintf("n%d", i))
-	}
-	return all
-}
-
 const passphrase = "correct horse"
 
 func secret(string) ([]byte, []byte, error) { return []byte(passphrase), []byte("a seed"), nil }
@@ -99,17 +28,7 @@ func TestVolumes(t *testing.T) {
 	blockdevtest.NeedRoot(t)
 	blockdevtest.Need(t, "mdadm", "lvm", "cryptsetup", "mke2fs", "mkfs.btrfs", "e2fsck")
 	tree := filepath.Join(t.TempDir(), "tree")
-	for _, dir := range []string{"", "var", "boot", "srv"} {
-		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	blockdevtest.NastyTree(t, filepath.Join(tree, "var"))
-	for _, f := range []string{"boot/KERNEL", "srv/data"} {
-		if err := os.WriteFile(filepath.Join(tree, f), []byte(strings.Repeat("content\n", 5000)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	blockdevtest.StackTree(t, tree)
 	reference := filepath.Join(t.TempDir(), "reference.raw")
 	foreign(t, "mke2fs", "-q", "-t", "ext4", "-I", "1024", reference, "400M")
 	mounted := t.TempDir()
@@ -117,8 +36,8 @@ func TestVolumes(t *testing.T) {
 	foreign(t, "cp", "-aT", tree, mounted)
 	foreign(t, "umount", mounted)
 	kernel := guest.Kernel(t)
-	for _, batch := range batches(stacks()) {
-		t.Run(batch[0].name, func(t *testing.T) {
+	for _, batch := range batches(blockdevtest.Stacks(os.Getenv("LITHIFY_TEST_VOLUMES") == "all")) {
+		t.Run(batch[0].Name, func(t *testing.T) {
 			t.Parallel()
 			inGuest(t, kernel, tree, reference, batch)
 		})
@@ -126,10 +45,10 @@ func TestVolumes(t *testing.T) {
 }
 
 // batches are the layouts of one guest each.
-func batches(all []stack) [][]stack {
-	out, disks := [][]stack{nil}, 1
+func batches(all []blockdevtest.Stack) [][]blockdevtest.Stack {
+	out, disks := [][]blockdevtest.Stack{nil}, 1
 	for _, s := range all {
-		more := strings.Count(s.config, "local_loop")
+		more := strings.Count(s.Config, "local_loop")
 		if disks+more > mostDisks {
 			out, disks = append(out, nil), 1
 		}
@@ -150,25 +69,25 @@ func foreign(t *testing.T, name string, args ...string) {
 }
 
 // inGuest makes the layouts and has one guest read them all.
-func inGuest(t *testing.T, kernel *guest.DebianKernel, tree, reference string, batch []stack) {
+func inGuest(t *testing.T, kernel *guest.DebianKernel, tree, reference string, batch []blockdevtest.Stack) {
 	t.Helper()
 	own := filepath.Join(t.TempDir(), "reference.raw") // QEMU wants each disk for itself
 	foreign(t, "cp", "--sparse=always", reference, own)
 	disks := []string{own}
 	script := guestBegin
 	for _, s := range batch {
-		g, p, err := blockdevtest.Plan(context.Background(), s.config, s.name, tree)
+		g, p, err := blockdevtest.Plan(context.Background(), s.Config, s.Name, tree)
 		if err != nil {
-			t.Fatalf("%s: %v\n%s", s.name, err, s.config)
+			t.Fatalf("%s: %v\n%s", s.Name, err, s.Config)
 		}
 		b := file.New(file.Options{WorkDir: t.TempDir(), Secrets: secret})
 		at := time.Now()
 		d, err := b.Create(context.Background(), g, p, blockdev.Tree{Dir: tree})
 		if err != nil {
-			t.Fatalf("%s: %v\n%s", s.name, err, s.config)
+			t.Fatalf("%s: %v\n%s", s.Name, err, s.Config)
 		}
 		t.Cleanup(func() { d.Close() })
-		t.Logf("%s: %v", s.name, time.Since(at).Round(time.Millisecond))
+		t.Logf("%s: %v", s.Name, time.Since(at).Round(time.Millisecond))
 		devices := map[string]string{}
 		for _, disk := range p.Disks {
 			device := "/dev/vd" + string(rune('a'+len(disks)))
@@ -178,7 +97,7 @@ func inGuest(t *testing.T, kernel *guest.DebianKernel, tree, reference string, b
 				devices[part.Node] = device + fmt.Sprint(part.Number)
 			}
 		}
-		script += guestScript(s.name, p, devices)
+		script += guestScript(s.Name, p, devices)
 	}
 	key := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(key, []byte(passphrase), 0o600); err != nil {

@@ -23,16 +23,16 @@ type device struct {
 
 const attachTries = 64
 
-// attach puts size bytes of the image from offset on behind a free loop device.
-// Sizes are bytes. nodes is a folder for device nodes where /dev takes none.
-func attach(image *os.File, offset, size int64, sectorSize int, nodes string) (*device, error) {
+// attach puts size bytes of the image from offset on behind a free loop device,
+// which carries a name, or as much of it as fits. Sizes are bytes. nodes is a folder for device nodes where /dev takes none.
+func attach(image *os.File, name string, offset, size int64, sectorSize int, nodes string) (*device, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("loop device for %s: %w", image.Name(), err)
 	}
 	defer control.Close()
 	for try := range attachTries {
-		d, err := attachFree(control, image, offset, size, sectorSize, nodes)
+		d, err := attachFree(control, image, name, offset, size, sectorSize, nodes)
 		if err == nil {
 			return d, nil
 		}
@@ -45,7 +45,7 @@ func attach(image *os.File, offset, size int64, sectorSize int, nodes string) (*
 	return nil, fmt.Errorf("loop device for %s: taken by others %d times", image.Name(), attachTries)
 }
 
-func attachFree(control, image *os.File, offset, size int64, sectorSize int, nodes string) (*device, error) {
+func attachFree(control, image *os.File, name string, offset, size int64, sectorSize int, nodes string) (*device, error) {
 	n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 	if err != nil {
 		return nil, fmt.Errorf("LOOP_CTL_GET_FREE: %w", err)
@@ -57,7 +57,7 @@ func attachFree(control, image *os.File, offset, size int64, sectorSize int, nod
 	config := unix.LoopConfig{Fd: uint32(image.Fd()), Size: uint32(sectorSize)}
 	config.Info.Offset, config.Info.Sizelimit = uint64(offset), uint64(size)
 	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
-	copy(config.Info.File_name[:unix.LO_NAME_SIZE-1], image.Name())
+	copy(config.Info.File_name[:unix.LO_NAME_SIZE-1], name)
 	if err := unix.IoctlLoopConfigure(int(d.file.Fd()), &config); err != nil {
 		// The node stays when another has the device: it may be using the path.
 		if !errors.Is(err, unix.EBUSY) {

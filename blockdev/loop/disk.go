@@ -14,7 +14,8 @@ import (
 // Dir has every file system at its mount point.
 func (d *disk) Dir() string { return d.dir }
 
-// Devices maps disks and partitions to their loop devices.
+// Devices maps disks and partitions to their loop devices, and volumes to theirs,
+// whose names are not those that they will have.
 func (d *disk) Devices() map[string]string {
 	paths := map[string]string{}
 	for node, dev := range d.devices {
@@ -47,21 +48,24 @@ func (d *disk) commit(ctx context.Context) error {
 		}
 		m := d.mounted[i]
 		if err := d.finish(m); err != nil {
-			return noSpace(m.fs, m.at, err)
+			return noSpace(m.fs, m.at, d.poolFull(m.fs.Base, err))
 		}
 		d.mounted = d.mounted[:i]
 	}
 	if err := d.awaitOthers(ctx); err != nil {
 		return err
 	}
+	if err := d.afterwards(ctx, onVolume); err != nil {
+		return err
+	}
+	if err := d.finishVolumes(); err != nil {
+		return err
+	}
 	if err := d.undo.run(); err != nil {
 		return err
 	}
-	for i := range d.plan.FileSystems {
-		f := &d.plan.FileSystems[i]
-		if err := d.afterwards(ctx, f); err != nil {
-			return fmt.Errorf("file system %q: %w", f.Node, err)
-		}
+	if err := d.afterwards(ctx, onDisk); err != nil {
+		return err
 	}
 	if err := d.staged.run(); err != nil {
 		return err
@@ -69,15 +73,44 @@ func (d *disk) commit(ctx context.Context) error {
 	return d.finishPhysical()
 }
 
-// afterwards does what is done in the image, when nothing has it mounted.
-func (d *disk) afterwards(ctx context.Context, f *blockdev.FSPlan) error {
+// What a file system stands on. A disk's can be reached when all devices are gone,
+// a volume's only before that.
+const onVolume, onDisk = true, false
+
+// afterwards does what is left to do when nothing is mounted any more.
+func (d *disk) afterwards(ctx context.Context, where bool) error {
+	for i := range d.plan.FileSystems {
+		f := &d.plan.FileSystems[i]
+		if (f.Disk == "") != where {
+			continue
+		}
+		if dev := d.devices[f.Base]; where == onVolume && (dev == nil || dev.file == nil) {
+			continue // done by a Commit that failed later
+		}
+		if err := d.complete(ctx, f); err != nil {
+			return fmt.Errorf("file system %q: %w", f.Node, err)
+		}
+	}
+	return nil
+}
+
+// lies is the path of what a file system lies on, at its offset.
+func (d *disk) lies(f *blockdev.FSPlan) string {
+	if f.Disk == "" {
+		return d.devices[f.Base].path
+	}
+	return d.images[f.Disk]
+}
+
+// complete writes what a mounted file system could not be given.
+func (d *disk) complete(ctx context.Context, f *blockdev.FSPlan) error {
 	switch {
 	case f.MountPoint == "":
 		return nil
 	case f.FSType == "vfat":
 		return d.restage(ctx, f)
 	case strings.HasPrefix(f.FSType, "ext"):
-		return setLastMounted(d.images[f.Disk], f)
+		return setLastMounted(d.lies(f), f)
 	}
 	return nil
 }

@@ -17,6 +17,22 @@
 // below the work folder only, in a private subtree. Boot code is not placed
 // here, and no file of the content is changed.
 //
+// Volumes (LVM, md, LUKS) are made by the host's programs and the kernel's drivers,
+// in the order of the plan:
+//
+//	before anything  a journal, locked; a line in it before each deed (journal.go)
+//	make             vgcreate, mdadm --create, cryptsetup luksFormat and open, under
+//	                 names and ids that nobody else has; open the devices, which must
+//	                 be as large as planned
+//	Commit           tops first: let go of the volume, then write its headers with the
+//	                 plan's names and ids to the devices below (packages lvm and md)
+//	Close            tops first: remove mappings and arrays
+//	the next one     Sweep: do that for journals whose lock nobody holds
+//
+// Final names and ids are never in the kernel. Two builds of one input would have the
+// same, and so has the image of the build before, should somebody look into it: the
+// device mapper takes neither a name nor an id twice, and udev starts what it knows.
+//
 // MountReadOnly stands beside all that: it shows a part of any image to those who
 // compare.
 package loop

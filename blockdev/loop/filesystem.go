@@ -1,14 +1,9 @@
 package loop
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,6 +42,9 @@ func (d *disk) mkfs(ctx context.Context, f *blockdev.FSPlan) error {
 	dev := d.devices[f.Base]
 	switch f.FSType {
 	case "vfat", "swap":
+		if f.Disk == "" {
+			return d.writeOwn(ctx, dev.file, f)
+		}
 		return nil // written before the device was there
 	case "xfs":
 		t, err := d.tool(ctx, "mkfs.xfs")
@@ -78,19 +76,8 @@ func (d *disk) mkfs(ctx context.Context, f *blockdev.FSPlan) error {
 	if err != nil {
 		return err
 	}
-	args, env := blockdev.Mke2fsCommand(*f, blockdev.Mke2fs{Profile: d.profile, Target: dev.path, Time: d.tree.Time, NotEmpty: d.dirty(f)})
+	args, env := blockdev.Mke2fsCommand(*f, blockdev.Mke2fs{Profile: d.profile, Target: dev.path, Time: d.tree.Time, NotEmpty: d.dirty(f) || d.plan.Scrambled(f.Base)})
 	return run(ctx, env, t.path, args...)
-}
-
-// run starts a tool of the host; what it says becomes part of the error.
-func run(ctx context.Context, env []string, name string, args ...string) error {
-	c := exec.CommandContext(ctx, name, args...)
-	c.Env = append(os.Environ(), env...)
-	out, err := c.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, bytes.TrimSpace(out))
-	}
-	return nil
 }
 
 // mount puts a file system, or a subvolume, at its place and copies what the
@@ -110,8 +97,9 @@ func (d *disk) mount(ctx context.Context, at blockdev.FSMount) error {
 		m.trimmed = m.trimmed || other.fs == f
 	}
 	d.push(m)
+	d.deed()
 	if err := d.fill(ctx, at, m.target); err != nil {
-		return noSpace(f, at.MountPoint, err)
+		return noSpace(f, at.MountPoint, d.poolFull(f.Base, err))
 	}
 	d.o.Logger.Debug("filled", "mount point", at.MountPoint, "took", time.Since(start))
 	return nil

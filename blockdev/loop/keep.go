@@ -27,12 +27,21 @@ type Kept struct {
 	Devices map[string]KeptDevice `json:"devices"`
 	Stages  map[string]KeptStage  `json:"stages,omitempty"`
 	Mounts  []KeptMount           `json:"mounts"` // in the order of mounting
+	Journal string                `json:"journal,omitempty"`
+	Volumes []KeptVolume          `json:"volumes,omitempty"` // as in the plan
 }
 
 // KeptDevice is an attached loop device.
 type KeptDevice struct {
 	Path string `json:"path"`
 	Made bool   `json:"made,omitempty"` // the node is to be removed with the device
+}
+
+// KeptVolume is what a volume is called in the kernel, and, of a group, what its
+// metadata is to become.
+type KeptVolume struct {
+	Name string `json:"name"` // of a group or mapping; mdN of an array
+	Text []byte `json:"text,omitempty"`
 }
 
 // KeptStage is a folder that becomes a vfat.
@@ -74,8 +83,10 @@ func Keep(made blockdev.Disk) (Kept, error) {
 		if dev.file == nil {
 			continue // a Commit that failed later has detached it
 		}
-		if err := dev.setAutoclear(false); err != nil {
-			return Kept{}, err
+		if d.plan.Volume(node) == nil {
+			if err := dev.setAutoclear(false); err != nil {
+				return Kept{}, err
+			}
 		}
 		k.Devices[node] = KeptDevice{dev.path, dev.made}
 	}
@@ -85,8 +96,14 @@ func Keep(made blockdev.Disk) (Kept, error) {
 	for _, m := range d.mounted {
 		k.Mounts = append(k.Mounts, KeptMount{m.fs.Node, m.target, m.at, m.root.dev, m.root.ino, m.trimmed})
 	}
+	if err := d.keepVolumes(&k); err != nil {
+		return Kept{}, err
+	}
 	d.closed = true
 	var errs []error
+	if d.journal != nil {
+		errs = append(errs, d.journal.file.Close())
+	}
 	for _, dev := range d.devices {
 		if dev.file != nil {
 			errs = append(errs, dev.file.Close())
@@ -114,11 +131,20 @@ func Resume(k Kept, o Options) (blockdev.Disk, error) {
 	if err := d.resumeStages(k); err != nil {
 		return nil, err
 	}
+	if err := d.resumeJournal(k.Journal); err != nil {
+		return nil, err
+	}
 	d.resumeFolders()
 	for node, kept := range k.Devices {
+		if k.Plan.Volume(node) != nil {
+			continue
+		}
 		if err := d.resumeDevice(node, kept); err != nil {
 			return nil, err
 		}
+	}
+	if err := d.resumeVolumes(k); err != nil {
+		return nil, err
 	}
 	for _, m := range k.Mounts {
 		f := k.Plan.MadeBy(m.Node)
@@ -195,7 +221,7 @@ func (d *disk) resumeDevice(node string, kept KeptDevice) error {
 	}
 	d.devices[node] = dev
 	d.undo.push(dev.detach)
-	return nil
+	return d.keepUdevOff(node, dev)
 }
 
 // backs tells whether a loop device has one of the disk's images behind it.
@@ -207,6 +233,9 @@ func (d *disk) backs(f *os.File) bool {
 	for _, image := range d.images {
 		var st unix.Stat_t
 		name := unix.ByteSliceToString(info.File_name[:]) // cut where it was too long
+		if d.journal != nil {
+			name = strings.TrimPrefix(name, d.journal.tag+" ")
+		}
 		if unix.Stat(image, &st) == nil && st.Ino == info.Inode && strings.HasPrefix(image, name) {
 			return true
 		}

@@ -27,7 +27,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childTree) == "" {
 		os.Exit(m.Run())
 	}
-	if err := child(os.Getenv(childTree), os.Getenv(childWork)); err != nil {
+	run := child
+	if os.Getenv(childDies) != "" {
+		run = volumeChild
+	}
+	if err := run(os.Getenv(childTree), os.Getenv(childWork)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -27,6 +27,14 @@ type Options struct {
 	// EarlyTable is for who looks at the devices of physical disks before Commit.
 	// Else their tables come last, so that one that is cut short has none.
 	EarlyTable bool
+	// Secrets gives the passphrase of an encrypted volume; the seed must be nil:
+	// keys come from chance here. Neither is kept.
+	Secrets func(node string) (passphrase, seed []byte, err error)
+	// StateDir is where disks with volumes keep journals of what is to be removed
+	// from the kernel should the process be killed; "": one below /run.
+	StateDir string
+
+	deed func() // for tests: called before and after what changes the kernel's state
 }
 
 // Backend makes disks with loop devices.
@@ -36,6 +44,9 @@ type Backend struct{ o Options }
 func New(o Options) *Backend {
 	if o.ImageDir == "" {
 		o.ImageDir = o.WorkDir
+	}
+	if o.StateDir == "" {
+		o.StateDir = defaultState
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -57,8 +68,14 @@ func Available() error {
 	return nil
 }
 
-// Create makes, fills and mounts the disks of a plan. See blockdev.Backend.
+// Create makes, fills and mounts the disks of a plan. See blockdev.Backend. With
+// volumes in the plan it first removes what killed ones left.
 func (b *Backend) Create(ctx context.Context, _ *blockdev.Graph, p *blockdev.Plan, t blockdev.Tree) (blockdev.Disk, error) {
+	if len(p.Volumes) > 0 {
+		if err := Sweep(ctx, b.o.StateDir); err != nil {
+			b.o.Logger.Warn("something of an earlier build is still there", "error", err)
+		}
+	}
 	d := &disk{
 		o: b.o, plan: p, tree: t, devices: map[string]*device{}, images: map[string]string{}, claims: map[string]*physical.Disk{},
 		tools: map[string]tool{}, stages: map[string]*stage{},
@@ -79,6 +96,8 @@ type disk struct {
 	dir     string             // where the file systems are mounted
 	profile string             // mke2fs.conf
 	devices map[string]*device // by node
+	journal *journal           // nil without volumes
+	made    []made             // volumes, bases first
 	images  map[string]string  // by disk node
 	claims  map[string]*physical.Disk
 	tools   map[string]tool
@@ -102,6 +121,9 @@ type mounted struct {
 // create makes every file system before it mounts the first: a btrfs may have
 // several mounts.
 func (d *disk) create(ctx context.Context) error {
+	if err := d.startVolumes(); err != nil {
+		return err
+	}
 	if err := d.folders(); err != nil {
 		return err
 	}
@@ -109,6 +131,9 @@ func (d *disk) create(ctx context.Context) error {
 		if err := d.image(ctx, &d.plan.Disks[i]); err != nil {
 			return fmt.Errorf("disk %q: %w", d.plan.Disks[i].Node, err)
 		}
+	}
+	if err := d.volumes(ctx); err != nil {
+		return err
 	}
 	for i := range d.plan.FileSystems {
 		f := &d.plan.FileSystems[i]
@@ -151,6 +176,11 @@ func (d *disk) folders() error {
 		return err
 	}
 	d.undo.push(remove(d.profile))
+	if d.journal != nil {
+		if err := d.journal.note("mounts", work); err != nil {
+			return err
+		}
+	}
 	for _, path := range []string{filepath.Join(work, "top"), d.dir} {
 		if err := private(path); err != nil {
 			return err
@@ -227,14 +257,19 @@ func (d *disk) imageFile(p *blockdev.DiskPlan) (*os.File, error) {
 }
 
 func (d *disk) attach(node string, f *os.File, offset, size int64, sectorSize int) error {
-	dev, err := attach(f, offset, size, sectorSize, filepath.Join(d.work, "dev"))
+	name := f.Name()
+	if d.journal != nil {
+		name = d.journal.tag + " " + name
+	}
+	dev, err := attach(f, name, offset, size, sectorSize, filepath.Join(d.work, "dev"))
 	if err != nil {
 		return err
 	}
 	d.undo.push(dev.detach)
 	d.devices[node] = dev
 	d.o.Logger.Debug("attached", "node", node, "device", dev.path, "offset", offset, "size", size)
-	return nil
+	d.deed()
+	return d.keepUdevOff(node, dev)
 }
 
 // hostFull finds out whether a failed write is one that the disk below the

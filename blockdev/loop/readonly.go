@@ -22,7 +22,7 @@ func MountReadOnly(_ context.Context, image *os.File, off, size int64, fsType st
 	}
 	defer func() { err = errors.Join(err, os.Remove(nodes)) }()
 	const sector = 512
-	dev, err := attach(image, off, size, sector, nodes)
+	dev, err := attach(image, image.Name(), off, size, sector, nodes)
 	if err != nil {
 		return "", nil, err
 	}

@@ -26,8 +26,9 @@ type stage struct {
 	state [sha256.Size]byte // of the folder, when it was written
 }
 
-// writeOwn writes the file systems that need no tool of the host into the image.
-func (d *disk) writeOwn(ctx context.Context, image *os.File, f *blockdev.FSPlan) error {
+// writeOwn writes the file systems that need no tool of the host into the image,
+// or onto the volume that they stand on.
+func (d *disk) writeOwn(ctx context.Context, image io.WriterAt, f *blockdev.FSPlan) error {
 	switch f.FSType {
 	case "swap":
 		return blockdev.WriteSwap(image, *f)
@@ -67,7 +68,7 @@ func (d *disk) writeFAT(ctx context.Context, image io.WriterAt, f *blockdev.FSPl
 	if err != nil {
 		return err
 	}
-	o.NotEmpty = again || d.dirty(f)
+	o.NotEmpty = again || d.dirty(f) || d.plan.Scrambled(f.Base)
 	err = fat.Write(ctx, image, dir, o)
 	if full := (*fat.FullError)(nil); errors.As(err, &full) {
 		return noSpace(f, f.MountPoint, err)
@@ -101,7 +102,7 @@ func (d *disk) restage(ctx context.Context, f *blockdev.FSPlan) (err error) {
 	if err != nil || state == s.state {
 		return err
 	}
-	image, err := os.OpenFile(d.images[f.Disk], os.O_RDWR, 0)
+	image, err := os.OpenFile(d.lies(f), os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}

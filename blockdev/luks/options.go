@@ -254,3 +254,7 @@ func (p PBKDF) completePBKDF2(hash string) (PBKDF, error) {
 	}
 	return p, nil
 }
+
+// Complete gives o with its defaults filled in, as Format takes them, or what is
+// wrong with it.
+func (o Options) Complete() (Options, error) { return o.complete() }

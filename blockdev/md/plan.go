@@ -268,3 +268,10 @@ func steps() []int64 {
 	slices.Sort(all)
 	return all
 }
+
+// Extent is where an array's contents lie on each member, in bytes: from where,
+// and how many.
+func (a Array) Extent() (offset, size int64, err error) {
+	p, err := a.plan()
+	return p.dataOffset * sector, p.used * sector, err
+}

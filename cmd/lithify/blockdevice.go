@@ -42,6 +42,7 @@ func blockDeviceMain(ctx context.Context, args, env []string, _ io.Reader, stdou
 // blockDevice is one call of dib-block-device.
 type blockDevice struct {
 	blockParams
+	env            []string
 	stdout, stderr io.Writer
 }
 

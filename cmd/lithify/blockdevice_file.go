@@ -43,9 +43,9 @@ func (b *blockDevice) useFile(g *blockdev.Graph) (bool, error) {
 		if len(g.PhysicalDisks()) > 0 {
 			return false, notYetf("backend: loop for a physical_disk in steps; backend: file makes it")
 		}
-		return false, loopMakes(g)
+		return false, nil
 	case "", "auto":
-		return g.HasVolumes() || len(g.PhysicalDisks()) > 0 || loopWorks() != nil, nil
+		return g.HasVolumes() && len(g.Thin()) == 0 || len(g.PhysicalDisks()) > 0 || loopWorks() != nil, nil
 	default:
 		words := []string{"auto", "loop", "file"}
 		return false, fmt.Errorf("%s: backend: unknown back end %q%s; allowed are %s", b.file, word, didYouMean(word, words), orList(words))
@@ -125,11 +125,11 @@ func (b *blockDevice) unstage(ctx context.Context, s *stagedDisk) error {
 
 // writeImages makes the disks from the folder.
 func (b *blockDevice) writeImages(ctx context.Context, c *blockConfig, s *stagedDisk) error {
-	own, err := readSecretsOf(c.graph, b.environment, nil)
-	if err != nil {
+	own := secrets{}
+	defer own.wipe()
+	if err := own.read(c.graph.Encrypted(), b.environment); err != nil {
 		return err
 	}
-	defer own.wipe()
 	for _, image := range s.Images { // one that was left there is replaced, as by loop
 		if st, err := os.Lstat(image); err == nil && st.Mode().IsRegular() {
 			if err := os.Remove(image); err != nil {

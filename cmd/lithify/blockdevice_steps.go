@@ -77,7 +77,12 @@ func (b *blockDevice) make(ctx context.Context, c *blockConfig, state *blockStat
 	if err != nil {
 		return none, err
 	}
-	if err := loop.Available(); err != nil {
+	if err := errors.Join(loop.Available(), loop.Check(ctx, c.graph)); err != nil {
+		return none, err
+	}
+	passphrases := secrets{}
+	defer passphrases.wipe()
+	if err := passphrases.read(c.graph.Encrypted(), b.environment); err != nil {
 		return none, err
 	}
 	mounts, err := b.need("mount-base")
@@ -99,7 +104,7 @@ func (b *blockDevice) make(ctx context.Context, c *blockConfig, state *blockStat
 	if err := errors.Join(os.Chmod(tree, 0o755), blockdev.MakeMountPoints(tree, c.graph.MountPoints())); err != nil {
 		return none, err
 	}
-	disk, err := loop.New(loop.Options{WorkDir: work, ImageDir: images, MountDir: mounts}).Create(ctx, c.graph, plan, blockdev.Tree{Dir: tree})
+	disk, err := loop.New(loop.Options{WorkDir: work, ImageDir: images, MountDir: mounts, Secrets: passphrases.of}).Create(ctx, c.graph, plan, blockdev.Tree{Dir: tree})
 	if err != nil {
 		return none, err
 	}

@@ -112,7 +112,7 @@ func (j *job) commitDisk(ctx context.Context) error {
 
 // checkOnDisk finds out whether hooks can work on the disk itself, where they
 // do.
-func (j *job) checkOnDisk() error {
+func (j *job) checkOnDisk(ctx context.Context) error {
 	if !j.onDisk {
 		return nil
 	}
@@ -128,6 +128,9 @@ func (j *job) checkOnDisk() error {
 	}
 	if err := loopWorks(); err != nil {
 		return usagef("%s, which needs a loop device: %w", what, err)
+	}
+	if err := loop.Check(ctx, j.graph); err != nil {
+		return usagef("%s, which the kernel has to know: %w", what, err)
 	}
 	if _, err := j.graph.Root(); err != nil {
 		return usagef("%w", err)
@@ -193,7 +196,7 @@ func (j *job) largeSectors() bool {
 func (j *job) backend(images string) blockdev.Backend {
 	work := filepath.Join(j.work, "disk")
 	if j.byLoop() {
-		return loop.New(loop.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger(), Physical: physical.Options{Wipe: j.o.Wipe}, EarlyTable: j.onDisk})
+		return loop.New(loop.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger(), Physical: physical.Options{Wipe: j.o.Wipe}, EarlyTable: j.onDisk, Secrets: j.secrets.of})
 	}
 	return file.New(file.Options{WorkDir: work, ImageDir: images, Logger: j.ui.Logger(), Physical: physical.Options{Wipe: j.o.Wipe}, Secrets: j.secrets.of})
 }
@@ -203,8 +206,12 @@ func (j *job) backend(images string) blockdev.Backend {
 // that work on the disk need a device), if loop devices work. The file back end
 // is the faster one (docs/benchmarks.md), and what it writes repeats.
 func (j *job) byLoop() bool {
-	native := !j.onDisk && file.Repeats(j.graph) == nil
-	return j.o.Backend == "loop" || j.o.Backend == "auto" && !j.graph.HasVolumes() && !native && loopWorks() == nil
+	if j.o.Backend == "loop" || j.onDisk { // checkOnDisk refuses what cannot be
+		return true
+	}
+	thin := len(j.graph.Thin()) > 0
+	native := file.Repeats(j.graph) == nil || j.graph.HasVolumes()
+	return j.o.Backend == "auto" && (thin || !native) && loopWorks() == nil
 }
 
 // diskTools are the programs of the host that make the file systems.
@@ -236,15 +243,15 @@ func (j *job) checkBackend(ctx context.Context) error {
 	if err := loopWorks(); err != nil {
 		return usagef("--backend loop: %w; --backend file makes the same disk without", err)
 	}
-	return loopMakes(j.graph)
-}
-
-// loopMakes says what of a graph back end loop does not make.
-func loopMakes(g *blockdev.Graph) error {
-	if g.HasVolumes() {
-		return notYetf("--backend loop for LVM, md and LUKS; --backend file makes them")
+	err := loop.Check(ctx, j.graph)
+	var missing *loop.MissingError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &missing) && len(j.graph.Thin()) == 0:
+		return usagef("--backend loop: %w; --backend file makes the same disk without", err)
 	}
-	return nil
+	return usagef("--backend loop: %w", err)
 }
 
 // imageFolder is where raw disks are made: in memory where they fit well.

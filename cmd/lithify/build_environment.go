@@ -33,6 +33,9 @@ func contractEnvironment(j *job) rootfs.Environment {
 	if j.graph.HasVolumes() {
 		env["DIB_CRYPTTAB"], env["DIB_MDADM_ARRAYS"] = strings.TrimSpace(j.graph.Crypttab()), strings.TrimSpace(j.graph.MdadmArrays())
 	}
+	if len(j.graph.Thin()) > 0 {
+		env["DIB_LVM_THIN"] = "1"
+	}
 	return env
 }
 

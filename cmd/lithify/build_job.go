@@ -17,6 +17,7 @@ import (
 
 	"github.com/lithify/lithify/blockdev"
 	"github.com/lithify/lithify/blockdev/boot"
+	"github.com/lithify/lithify/blockdev/loop"
 	"github.com/lithify/lithify/convert"
 	"github.com/lithify/lithify/elements"
 	"github.com/lithify/lithify/oci"
@@ -285,7 +286,7 @@ func (j *job) plan(ctx context.Context) error {
 		return err
 	}
 	j.onDisk = intent.OnDisk
-	if err := j.checkOnDisk(); err != nil {
+	if err := j.checkOnDisk(ctx); err != nil {
 		return err
 	}
 	j.key = j.outputKey(intent.Key)
@@ -299,6 +300,11 @@ func (j *job) plan(ctx context.Context) error {
 // environment; preview is for a build that is only planned.
 func (j *job) prepare(ctx context.Context, preview bool) error {
 	root := j.o.storeRoot()
+	if os.Geteuid() == 0 && !runner.InUserNamespace() {
+		if err := loop.Sweep(ctx, ""); err != nil {
+			j.ui.Warn(err.Error())
+		}
+	}
 	work, remove, err := newWork(j.o.TmpDir)
 	if err != nil {
 		return err

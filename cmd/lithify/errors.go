@@ -114,25 +114,25 @@ func exitCode(err error) int {
 // something else.
 func isUsersMistake(err error) bool {
 	var (
-		missing    *elements.MissingError
-		provided   *elements.AlreadyProvidedError
-		noSystem   *elements.NoOperatingSystemError
-		collision  *elements.CollisionError
-		inFile     *elements.FileError
-		layouts    *elements.LayoutConflictError
-		config     *blockdev.ConfigError
-		configLate *blockdev.NotYetError
-		treeLate   *rootfs.NotYetError
-		format     *convert.RefusedError
-		refused    *file.RefusedError
-		single     *file.SingleError
-		device     *physical.RefusedError
+		missing   *elements.MissingError
+		provided  *elements.AlreadyProvidedError
+		noSystem  *elements.NoOperatingSystemError
+		collision *elements.CollisionError
+		inFile    *elements.FileError
+		layouts   *elements.LayoutConflictError
+		config    *blockdev.ConfigError
+		treeLate  *rootfs.NotYetError
+		format    *convert.RefusedError
+		refused   *file.RefusedError
+		single    *file.SingleError
+		volume    *file.VolumeError
+		device    *physical.RefusedError
 	)
 	return errors.Is(err, errUsage) || errors.Is(err, errNotYet) ||
 		errors.As(err, &missing) || errors.As(err, &provided) || errors.As(err, &noSystem) || errors.As(err, &collision) ||
 		errors.As(err, &inFile) || errors.As(err, &layouts) ||
-		errors.As(err, &config) || errors.As(err, &configLate) || errors.As(err, &treeLate) || errors.As(err, &format) ||
-		errors.As(err, &refused) || errors.As(err, &single) || errors.As(err, &device)
+		errors.As(err, &config) || errors.As(err, &treeLate) || errors.As(err, &format) ||
+		errors.As(err, &refused) || errors.As(err, &single) || errors.As(err, &volume) || errors.As(err, &device)
 }
 
 // ownExitCode is the code of a hook, or of a file of environment.d; one that never

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/file"
 	"github.com/lithify/lithify/convert"
 	"github.com/lithify/lithify/elements"
 	"github.com/lithify/lithify/rootfs"
@@ -43,7 +44,7 @@ func TestExitCodes(t *testing.T) {
 		{&rootfs.EnvironmentError{Element: "web", File: "environment.d/x", Said: "oh", Err: &runner.ExitError{Code: 9}}, 9, "element 'web', environment.d/x: exit code 9: oh"},
 		{&rootfs.EnvironmentError{Err: syscall.ENOENT}, exitFailed, "sourcing the elements' environment.d: no such file"},
 		{&blockdev.ConfigError{Path: "[0]", Text: "bad"}, exitUsage, "bad"},
-		{&blockdev.NotYetError{What: "gpt"}, exitUsage, "not supported yet"},
+		{&file.VolumeError{Node: "pool"}, exitUsage, "--backend loop"},
 		{&rootfs.NotYetError{What: "this"}, exitUsage, "not supported yet"},
 		{&missingToolsError{tools: []string{"mke2fs"}}, exitTool, "e2fsprogs"},
 		{&convert.RefusedError{Name: "aci"}, exitUsage, `format "aci" is not made: `},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 
 	"github.com/lithify/lithify/blockdev"
@@ -33,46 +32,43 @@ func (s secrets) wipe() {
 	}
 }
 
+// read reads what encrypted volumes ask for and is not known yet.
+func (s secrets) read(volumes []*blockdev.Encrypted, env map[string]string) error {
+	fds := map[int][]byte{} // one may serve several volumes
+	for _, n := range volumes {
+		own, known := s[n.Name()]
+		if known {
+			continue
+		}
+		var err error
+		if own.passphrase, err = readSecret(n.Secret, env, fds); err != nil {
+			return usagef("the passphrase of %q: %w", n.Name(), err)
+		}
+		if n.Seed.Given() {
+			if own.seed, err = readSecret(n.Seed, env, fds); err != nil {
+				return usagef("the seed of %q: %w", n.Name(), err)
+			}
+		}
+		s[n.Name()] = own
+	}
+	return nil
+}
+
 // readSecrets reads what the volumes of the graph ask for, where a disk is made.
 func (j *job) readSecrets() error {
 	if !j.needsDisk() {
 		return nil
 	}
-	read, err := readSecretsOf(j.graph, j.o.Environment, j.secrets)
-	if err != nil {
+	volumes := j.graph.Encrypted()
+	if err := j.secrets.read(volumes, j.o.Environment); err != nil {
 		return err
 	}
-	for _, n := range j.graph.Encrypted() {
-		if _, known := j.secrets[n.Name()]; j.o.Reproducible && !known && !n.Seed.Given() {
+	for _, n := range volumes {
+		if j.o.Reproducible && !n.Seed.Given() {
 			return usagef("--reproducible: the keys of %q come from chance, so its bytes never repeat; seed_file, seed_env or seed_fd names a secret to derive them from", n.Name())
 		}
 	}
-	maps.Copy(j.secrets, read)
 	return nil
-}
-
-// readSecretsOf reads what the volumes of a graph ask for, but for those that are
-// known already.
-func readSecretsOf(g *blockdev.Graph, env map[string]string, known secrets) (secrets, error) {
-	read := secrets{}
-	fds := map[int][]byte{} // one may serve several volumes
-	for _, n := range g.Encrypted() {
-		own, there := known[n.Name()]
-		if there {
-			continue
-		}
-		var err error
-		if own.passphrase, err = readSecret(n.Secret, env, fds); err != nil {
-			return nil, usagef("the passphrase of %q: %w", n.Name(), err)
-		}
-		if n.Seed.Given() {
-			if own.seed, err = readSecret(n.Seed, env, fds); err != nil {
-				return nil, usagef("the seed of %q: %w", n.Name(), err)
-			}
-		}
-		read[n.Name()] = own
-	}
-	return read, nil
 }
 
 // hideSecrets takes the variables that hold secrets out of every environment that

@@ -27,6 +27,13 @@ const encryptedLayout = `DIB_BLOCK_DEVICE_CONFIG=[
   {"name": "lv_root", "base": "vg", "extents": "70%VG", "mkfs": {"mount": {"mount_point": "/", "fstab": {}}}},
   {"name": "lv_var", "base": "vg", "extents": "100%FREE", "mkfs": {"type": "ext4", "mount": {"mount_point": "/var", "fstab": {}}}}]}}]`
 
+// thinLayout has a file system on a thin volume.
+const thinLayout = `DIB_BLOCK_DEVICE_CONFIG=[
+{"local_loop": {"name": "image0"}},
+{"lvm": {"pvs": [{"name": "pv", "base": "image0"}], "vgs": [{"name": "vg", "base": ["pv"]}], "lvs": [
+  {"name": "pool", "base": "vg", "extents": "100%FREE", "type": "thin-pool"},
+  {"name": "lv_root", "base": "vg", "size": "1GiB", "type": "thin", "thin-pool": "pool", "mkfs": {"mount": {"mount_point": "/", "fstab": {}}}}]}}]`
+
 func (w *tiny) encrypted(seed string) *tiny {
 	return w.with(strings.Replace(encryptedLayout, "SEED", seed, 1), "TEST_PASSPHRASE="+volumeSecret, "TEST_SEED="+volumeSeed)
 }
@@ -115,7 +122,6 @@ func TestTinyEncryptedMistakes(t *testing.T) {
 	w := newTiny(t, nil).encrypted(`"label": "x"`)
 	w.fails(exitUsage, w.with("TEST_PASSPHRASE=").create("a", "raw"), "TEST_PASSPHRASE is empty or not set")
 	w.fails(exitUsage, w.create("a", "raw", "--reproducible"), "come from chance", "seed_file")
-	w.fails(exitUsage, w.create("a", "raw", "--backend", "loop"), "not supported yet", "--backend file")
 	for change, said := range map[string]string{
 		`"iterations": 1000`: `"iterations": 999`, `"label": "x"`: `"label": "cloudimg-rootfs"`, `"pbkdf": "pbkdf2"`: `"key_size": 384`,
 	} {
@@ -126,11 +132,15 @@ func TestTinyEncryptedMistakes(t *testing.T) {
 		}
 		w.fails(exitUsage, bad.create("a", "raw"), "crypt")
 	}
+	seeded := newTiny(t, nil).encrypted(`"seed_env": "TEST_SEED"`)
+	seeded.fails(exitUsage, seeded.create("a", "raw", "--backend", "loop"), "takes its keys from chance", "--backend file")
+	thin := newTiny(t, nil).with(thinLayout)
+	thin.fails(exitUsage, thin.create("a", "raw", "--backend", "file"), "thin", "--backend loop")
 	missing := newTiny(t, nil).with(strings.NewReplacer(`"key_env": "TEST_PASSPHRASE"`, `"key_file": "/no/such/key"`, ", SEED", "").Replace(encryptedLayout))
 	missing.fails(exitUsage, missing.create("a", "raw"), "/no/such/key", "no such file")
 	closed := newTiny(t, nil).with(strings.NewReplacer(`"key_env": "TEST_PASSPHRASE"`, `"key_fd": 77`, ", SEED", "").Replace(encryptedLayout))
 	closed.fails(exitUsage, closed.create("a", "raw"), "file descriptor 77")
-	for _, each := range []*tiny{w, missing, closed} {
+	for _, each := range []*tiny{w, seeded, thin, missing, closed} {
 		each.nothingLeft()
 	}
 }
