@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,18 +59,102 @@ const stackConfig = `
     lvs: [{name: lv_root, base: vg, extents: 80%VG, mkfs: {type: ext4, mount: {mount_point: /, fstab: {fsck-passno: 1}}}}]
 `
 
-var stackMounts = []boottest.Mount{{Point: "/boot/efi", Type: "vfat", Disk: "/dev/md"}, {Point: "/boot", Type: "ext4", Disk: "/dev/md"}}
+// mirrorConfig is / on a mirror of two disks, read by GRUB itself.
+const mirrorConfig = `
+- local_loop: {name: image0}
+- local_loop: {name: other}
+- partitioning: {base: image0, label: gpt, partitions: [{name: bsp0, type: EF02, size: 2MiB}, {name: main0, type: FD00, size: 100%}]}
+- partitioning: {base: other, label: gpt, partitions: [{name: bsp1, type: EF02, size: 2MiB}, {name: main1, type: FD00, size: 100%}]}
+- md: {name: main, level: raid1, base: [main0, main1], mkfs: {type: ext4, mount: {mount_point: /, fstab: {fsck-passno: 1}}}}
+`
+
+// lvmConfig is / on a logical volume, with /boot on it.
+const lvmConfig = `
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+    - {name: esp, type: EF00, size: 64MiB, mkfs: {type: vfat, mount: {mount_point: /boot/efi, fstab: {}}}}
+    - {name: bsp, type: EF02, size: 2MiB}
+    - {name: main, type: 8E00, size: 100%}
+- lvm:
+    pvs: [{name: pv, base: main}]
+    vgs: [{name: vg, base: [pv]}]
+    lvs: [{name: lv_root, base: vg, extents: 80%VG, mkfs: {type: ext4, mount: {mount_point: /, fstab: {fsck-passno: 1}}}}]
+`
+
+// luksConfig has / encrypted in the usual way, and /boot apart.
+const luksConfig = `
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+    - {name: bsp, type: EF02, size: 2MiB}
+    - {name: boot, type: '8300', size: 300MiB, mkfs: {type: ext4, label: BOOT, mount: {mount_point: /boot, fstab: {}}}}
+    - {name: main, type: '8309', size: 100%, luks: {name: crypt, key_env: TEST_PASSPHRASE, mkfs: {type: ext4, mount: {mount_point: /, fstab: {fsck-passno: 1}}}}}
+`
+
+// luksBootConfig has /boot inside the encrypted volume, whose TYPE GRUB opens.
+const luksBootConfig = `
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+    - {name: bsp, type: EF02, size: 2MiB}
+    - {name: main, type: '8309', size: 100%, luks: {name: crypt, TYPE, pbkdf: pbkdf2, iterations: 1000, key_env: TEST_PASSPHRASE,
+        mkfs: {type: ext4, mount: {mount_point: /, fstab: {fsck-passno: 1}}}}}
+`
+
+var (
+	stackMounts = []boottest.Mount{{Point: "/boot/efi", Type: "vfat", Disk: "/dev/md"}, {Point: "/boot", Type: "ext4", Disk: "/dev/md"}}
+	bootMount   = []boottest.Mount{{Point: "/boot", Type: "ext4"}}
+	secret      = []string{"TEST_PASSPHRASE=" + bootSecret}
+)
 
 // volumeImages are those whose / lies on a volume. One layout serves the short
 // suite: by UEFI from both disks, by BIOS from the second one alone.
 var volumeImages = []bootImage{
 	{
-		name: "stack", elements: []string{"block-device-efi"}, env: []string{"TEST_PASSPHRASE=" + bootSecret}, config: stackConfig, more: []string{"other"},
+		name: "stack", elements: []string{"block-device-efi"}, env: secret, config: stackConfig, more: []string{"other"},
 		boots: []bootRow{
 			{name: "uefi, both disks", expect: boottest.Expect{Firmware: boottest.UEFI, Mounts: stackMounts, Unlocks: initramfsAsks, KeepsBoot: true}},
 			{name: "bios, first missing", missing: "image0", after: []guestWork{growVolume, addKey, replaceDisk}, again: newKeyAsked,
 				expect: boottest.Expect{Mounts: stackMounts, Unlocks: initramfsAsks, KeepsBoot: true}},
+			{name: "uefi, first missing", missing: "image0", all: true,
+				expect: boottest.Expect{Firmware: boottest.UEFI, Mounts: stackMounts, Unlocks: initramfsAsks, KeepsBoot: true}},
+			{name: "bios, second missing", missing: "other", all: true,
+				expect: boottest.Expect{Mounts: stackMounts, Unlocks: initramfsAsks, KeepsBoot: true}},
 		},
+	},
+	{
+		name: "lvm", all: true, elements: []string{"block-device-efi"}, config: lvmConfig,
+		boots: []bootRow{
+			{name: "uefi", after: []guestWork{growVolume}, expect: boottest.Expect{Firmware: boottest.UEFI, Mounts: efiMounts, OldInitrd: true}},
+			{name: "bios", expect: boottest.Expect{Mounts: efiMounts, GrubOnly: true}},
+		},
+	},
+	{
+		name: "mirror", all: true, elements: []string{"block-device-gpt"}, config: mirrorConfig, more: []string{"other"},
+		boots: []bootRow{
+			{name: "both disks", expect: boottest.Expect{}},
+			{name: "first missing", missing: "image0", after: []guestWork{replaceDisk}, again: []boottest.Unlock{}, expect: boottest.Expect{KeepsBoot: true}},
+			{name: "second missing", missing: "other", expect: boottest.Expect{KeepsBoot: true}},
+		},
+	},
+	{
+		name: "luks", all: true, elements: []string{"block-device-gpt"}, env: secret, config: luksConfig,
+		boots: []bootRow{{name: "bios", after: []guestWork{addKey}, expect: boottest.Expect{Mounts: bootMount, Unlocks: initramfsAsks, OldInitrd: true}}},
+	},
+	{
+		name: "luks1-boot", all: true, elements: []string{"block-device-gpt"}, env: secret, config: strings.Replace(luksBootConfig, "TYPE", "type: luks1", 1),
+		boots: []bootRow{{name: "bios", after: []guestWork{addKey}, expect: boottest.Expect{Unlocks: bothAsk, OldInitrd: true}}},
+	},
+	{
+		name: "luks2-boot", all: true, elements: []string{"block-device-gpt"}, env: secret, config: strings.Replace(luksBootConfig, "TYPE", "type: luks2", 1),
+		boots: []bootRow{{name: "bios", expect: boottest.Expect{Unlocks: bothAsk, KeepsBoot: true}}},
 	},
 }
 

@@ -18,7 +18,7 @@ type Asker struct {
 // The askers of a Debian guest: GRUB, where its files are encrypted, and the
 // initramfs, where / is.
 var (
-	ByGRUB      = Asker{"GRUB", `Enter passphrase for [^\n]*: `, `Invalid passphrase|access denied`}
+	ByGRUB      = Asker{"GRUB", `Enter passphrase for [^\n]*\): `, `Invalid passphrase|access denied`}
 	ByInitramfs = Asker{"the initramfs", `Please unlock disk \S+: `, `bad password or options|No key available`}
 )
 
