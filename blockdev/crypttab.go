@@ -54,6 +54,26 @@ func (g *Graph) stableName(device string) (name string, ok bool) {
 	return "", false
 }
 
+// CheckBoot refuses an encrypted volume that GRUB cannot open on the way to its
+// own files: it knows no argon2 (2.06 and 2.12).
+func (g *Graph) CheckBoot() error {
+	at := "/boot"
+	if g.at(at) == nil {
+		at = "/"
+	}
+	for _, e := range g.Encrypted() {
+		if e.Version == 1 || e.PBKDF == "pbkdf2" || !g.carries(e.name, at) {
+			continue
+		}
+		found := e.PBKDF
+		if found == "" {
+			found = "argon2id, the usual"
+		}
+		return e.at.errorf("/boot lies inside %q, and GRUB opens no volume with pbkdf: %s; allowed: pbkdf: pbkdf2, type: luks1, or a /boot of its own outside of it", e.name, found)
+	}
+	return nil
+}
+
 // carries says whether what is mounted at one of the places lies on a device.
 func (g *Graph) carries(device string, mountPoints ...string) bool {
 	return slices.ContainsFunc(mountPoints, func(at string) bool {

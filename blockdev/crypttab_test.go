@@ -37,15 +37,47 @@ func TestCrypttab(t *testing.T) {
 		{"partition", onPartition, "crypt LABEL=crypt none luks,initramfs", "crypt PARTLABEL=main none luks,initramfs"},
 		{"encrypted volume", onLUKS, "outer LABEL=outer none luks,initramfs\ncrypt /dev/mapper/outer none luks,initramfs",
 			"outer LABEL=outer none luks,initramfs\ncrypt /dev/mapper/outer none luks,initramfs"},
-		{"disk", onDisk, "crypt LABEL=crypt none luks", ""},
+		{"disk", onDisk, "crypt LABEL=crypt none luks", "error: no name that lasts"},
 	} {
 		for version, want := range map[string]string{"": c.luks2, "type: luks1, ": c.luks1} {
-			if want == "" {
-				continue // refused: TestVolumeMistakes
+			config := strings.Replace(c.config, "VERSION", version, 1)
+			if wrong, isWrong := strings.CutPrefix(want, "error: "); isWrong {
+				parsed, err := Parse([]byte(config))
+				if err == nil {
+					_, err = parsed.Graph(Defaults{})
+				}
+				if err == nil || !strings.Contains(err.Error(), wrong) {
+					t.Errorf("%s, %s: %v; want %q", c.name, version, err, wrong)
+				}
+				continue
 			}
-			if got := mustGraph(t, strings.Replace(c.config, "VERSION", version, 1)).Crypttab(); got != want+"\n" {
+			if got := mustGraph(t, config).Crypttab(); got != want+"\n" {
 				t.Errorf("%s, %s: %q; want %q", c.name, version, got, want)
 			}
+		}
+	}
+}
+
+// TestCheckBoot: what GRUB cannot open is found before anything is built.
+func TestCheckBoot(t *testing.T) {
+	const inside = `
+- local_loop: {name: a}
+- partitioning: {base: a, label: gpt, partitions: [{name: main, type: '8309', size: 100%}]}
+- luks: {name: crypt, base: main, key_env: SECRET, KIND mkfs: {type: ext4, mount: {mount_point: /}}}
+`
+	apart := volumeConfig(`
+- luks: {name: crypt, base: main, key_env: SECRET, mkfs: {type: ext4, mount: {mount_point: /}}}
+`)
+	for _, c := range []struct{ name, config, want string }{
+		{"the usual", strings.Replace(inside, "KIND", "", 1), `[2].luks (line 4): /boot lies inside "crypt", and GRUB opens no volume with pbkdf: argon2id, the usual; allowed: pbkdf: pbkdf2, type: luks1`},
+		{"argon2i", strings.Replace(inside, "KIND", "pbkdf: argon2i,", 1), "with pbkdf: argon2i; allowed"},
+		{"pbkdf2", strings.Replace(inside, "KIND", "pbkdf: pbkdf2,", 1), ""},
+		{"luks1", strings.Replace(inside, "KIND", "type: luks1,", 1), ""},
+		{"/boot apart", apart, ""},
+	} {
+		err := mustGraph(t, c.config).CheckBoot()
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v; want %q", c.name, err, c.want)
 		}
 	}
 }

@@ -139,7 +139,7 @@ var volumeImages = []bootImage{
 	{
 		name: "mirror", all: true, elements: []string{"block-device-gpt"}, config: mirrorConfig, more: []string{"other"},
 		boots: []bootRow{
-			{name: "both disks", expect: boottest.Expect{}},
+			{name: "both disks", expect: boottest.Expect{OldInitrd: true}},
 			{name: "first missing", missing: "image0", after: []guestWork{replaceDisk}, again: []boottest.Unlock{}, expect: boottest.Expect{KeepsBoot: true}},
 			{name: "second missing", missing: "other", expect: boottest.Expect{KeepsBoot: true}},
 		},
