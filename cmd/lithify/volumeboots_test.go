@@ -154,7 +154,7 @@ var volumeImages = []bootImage{
 	},
 	{
 		name: "luks2-boot", all: true, elements: []string{"block-device-gpt"}, env: secret, config: strings.Replace(luksBootConfig, "TYPE", "type: luks2", 1),
-		boots: []bootRow{{name: "bios", expect: boottest.Expect{Unlocks: bothAsk, KeepsBoot: true}}},
+		boots: []bootRow{{name: "bios", expect: boottest.Expect{Unlocks: bothAsk, OldInitrd: true}}},
 	},
 }
 
