@@ -118,7 +118,7 @@ const bootApartConfig = `
 
 // TestBoots builds the images and starts each as its rows say, as many at a time
 // as there are processors. It needs the Debian archive; LITHIFY_TEST_CACHE keeps packages between
-// runs, and LITHIFY_TEST_STORE the layers, for work on this test.
+// runs, and LITHIFY_TEST_STORE the layers, for work on this test; LITHIFY_TEST_BOOTS=all starts every row.
 func TestBoots(t *testing.T) {
 	if testing.Short() {
 		t.Skip("whole distributions are built: not with -short")
