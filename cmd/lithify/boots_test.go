@@ -149,10 +149,13 @@ func TestBoots(t *testing.T) {
 }
 
 // patientHook makes systemd wait: on a busy machine an emulated guest takes longer
-// than a minute and a half to find its devices.
+// than a minute and a half to find its devices, and than the half minute that this
+// unit allows itself to write one line.
 const patientHook = `#!/bin/sh
 mkdir -p /etc/systemd/system.conf.d
 printf '[Manager]\nDefaultTimeoutStartSec=15min\nDefaultDeviceTimeoutSec=15min\n' > /etc/systemd/system.conf.d/patient.conf
+mkdir -p /etc/systemd/system/systemd-machine-id-commit.service.d
+printf '[Service]\nTimeoutSec=15min\n' > /etc/systemd/system/systemd-machine-id-commit.service.d/patient.conf
 `
 
 // patient writes an element of that hook, and gives the folder it lies in. In
