@@ -14,17 +14,27 @@ import (
 func (g *Graph) Crypttab() string {
 	var b strings.Builder
 	for _, e := range g.Encrypted() {
-		source := "LABEL=" + e.Label
-		if e.Version == 1 {
-			source, _ = g.stableName(e.base())
-		}
 		options := "luks"
 		if g.carries(e.name, "/", "/usr") {
 			options += ",initramfs"
 		}
-		fmt.Fprintf(&b, "%s %s none %s\n", e.name, source, options)
+		fmt.Fprintf(&b, "%s %s none %s\n", e.name, g.sourceOf(e), options)
 	}
 	return b.String()
+}
+
+// sourceOf is by what a running system finds the device that holds a volume: the
+// label in its header, of a disk or partition. Upon a volume it is that one's
+// name: udev makes no link by the label of a LUKS header there (63-md-raid-arrays
+// and 60-persistent-storage-dm, unlike 60-persistent-storage), and systemd waits
+// for such a link.
+func (g *Graph) sourceOf(e *Encrypted) string {
+	name, stable := g.stableName(e.base())
+	_, partition := g.byName[e.base()].(*Partition)
+	if !stable || partition && e.Version == 2 {
+		return "LABEL=" + e.Label
+	}
+	return name
 }
 
 // stableName is by what a running system finds a device without its id.
@@ -42,6 +52,26 @@ func (g *Graph) stableName(device string) (name string, ok bool) {
 		return "/dev/mapper/" + n.name, true
 	}
 	return "", false
+}
+
+// CheckBoot refuses an encrypted volume that GRUB cannot open on the way to its
+// own files: it knows no argon2 (2.06 and 2.12).
+func (g *Graph) CheckBoot() error {
+	at := "/boot"
+	if g.at(at) == nil {
+		at = "/"
+	}
+	for _, e := range g.Encrypted() {
+		if e.Version == 1 || e.PBKDF == "pbkdf2" || !g.carries(e.name, at) {
+			continue
+		}
+		found := e.PBKDF
+		if found == "" {
+			found = "argon2id, the usual"
+		}
+		return e.at.errorf("/boot lies inside %q, and GRUB opens no volume with pbkdf: %s; allowed: pbkdf: pbkdf2, type: luks1, or a /boot of its own outside of it", e.name, found)
+	}
+	return nil
 }
 
 // carries says whether what is mounted at one of the places lies on a device.

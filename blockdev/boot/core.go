@@ -11,13 +11,17 @@ import (
 	"syscall"
 )
 
+// tries is how often the core image asks for a passphrase: to an open volume
+// cryptomount says nothing. After that there is GRUB's rescue shell.
+const tries = 3
+
 // loadConfig is the script inside the core image: it finds the file system by
 // its UUID, wherever the disk turns up.
 func (in *installer) loadConfig() string {
 	open := ""
 	if in.fs.Volume != nil {
 		for _, id := range in.fs.Volume.Unlock {
-			open += "cryptomount -u " + id + "\n"
+			open += strings.Repeat("cryptomount -u "+id+"\n", tries)
 		}
 	}
 	return fmt.Sprintf("%ssearch.fs_uuid %s root %s\nset prefix=($root)'%s'\n", open, in.fs.UUID, in.fs.drive(), in.fs.relative(in.grub))

@@ -9,8 +9,9 @@
 // in the tree, and nothing is left to do. For BIOS, [Place] writes boot.img and
 // core.img, which it left in the tree, to the finished raw image.
 //
-// What it does not do: other platforms, LVM, md, LUKS under /boot. Each
-// question it cannot answer is an error that names --backend loop ([ErrNoDevice]).
+// GRUB's names of volumes (LVM, md, LUKS) follow from the planned ids, and its core
+// image opens what is encrypted below /boot. What it does not do: other platforms.
+// Each question it cannot answer is an error that names --backend loop ([ErrNoDevice]).
 // It mounts nothing and never opens a device.
 //
 // Formats: the boot sector's fields are those of GRUB's i386/pc/boot.h; the

@@ -125,3 +125,34 @@ func TestLayoutKnowsWhereNoBIOSStarts(t *testing.T) {
 		}
 	}
 }
+
+// TestVolumesOpenFromBelow: what is encrypted within something encrypted is opened
+// after it, and the words come in the order and number of grub-probe's.
+func TestVolumesOpenFromBelow(t *testing.T) {
+	layout := layoutOf(t, `[{local_loop: {name: a}}, {local_loop: {name: b}},
+		{partitioning: {base: a, label: gpt, partitions: [{name: a1, size: 100%}]}},
+		{partitioning: {base: b, label: mbr, partitions: [{name: b1, size: 100%}]}},
+		{md: {name: mirror, level: raid1, base: [a1, b1], luks: {name: outer, key_env: K, type: luks1, uuid: 11111111-0a1b-4c2d-8e3f-112233445566}}},
+		{lvm: {pvs: [{name: pv, base: outer}], vgs: [{name: vg, base: [pv]}], lvs: [{name: lv, base: vg, extents: 100%VG,
+			luks: {name: inner, key_env: K, uuid: 22222222-0a1b-4c2d-8e3f-112233445566, mkfs: {type: ext4, mount: {mount_point: /}}}}]}}]`)
+	f, err := layout.at("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for target, want := range map[string]string{
+		"partmap":         "gpt msdos",
+		"abstraction":     "diskfilter mdraid1x cryptodisk luks gcry_rijndael gcry_rijndael gcry_sha256 lvm cryptodisk luks2 gcry_rijndael gcry_rijndael gcry_sha256",
+		"cryptodisk_uuid": "111111110a1b4c2d8e3f112233445566 222222220a1b4c2d8e3f112233445566",
+		"drive":           "(cryptouuid/222222220a1b4c2d8e3f112233445566)",
+		"hints_string":    "--hint='cryptouuid/222222220a1b4c2d8e3f112233445566' ",
+	} {
+		lines, err := answers[target](f)
+		if got := strings.Join(lines, " "); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", target, got, err, want)
+		}
+	}
+	config := (&installer{fs: f, grub: "/boot/grub"}).loadConfig()
+	if strings.LastIndex(config, "-u 1111") > strings.Index(config, "-u 2222") {
+		t.Errorf("the inner volume is opened first:\n%s", config)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -88,16 +89,15 @@ func readCodeFrom(root *os.Root, dir string, layout Layout) (*code, error) {
 	return checked(&code{boot: boot, core: core})
 }
 
-// searches says whether core.img's configuration looks for one of this build's file systems.
+// searches says whether core.img's configuration looks for one of this build's
+// file systems; before that it may open encrypted volumes.
 func searches(config string, layout Layout) bool {
-	words := strings.Fields(config)
-	if len(words) < 2 || words[0] != "search.fs_uuid" {
-		return false
-	}
-	for _, f := range layout.FileSystems {
-		if f.UUID != "" && strings.EqualFold(f.UUID, words[1]) {
-			return true
+	for line := range strings.Lines(config) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "search.fs_uuid" {
+			continue
 		}
+		return slices.ContainsFunc(layout.FileSystems, func(f FileSystem) bool { return f.UUID != "" && strings.EqualFold(f.UUID, words[1]) })
 	}
 	return false
 }

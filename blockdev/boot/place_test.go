@@ -212,3 +212,30 @@ func FuzzFindRoom(f *testing.F) {
 		}
 	})
 }
+
+// TestPlaceBehindPassphrase: core.img's configuration opens volumes first, and is
+// known again all the same.
+func TestPlaceBehindPassphrase(t *testing.T) {
+	layout := planned()
+	crypt := &layout.FileSystems[0]
+	crypt.Volume = &Volume{Drive: "cryptouuid/99", Unlock: []string{"99", "aa"}}
+	in := installer{fs: *crypt, grub: "/boot/grub"}
+	config := in.loadConfig()
+	if strings.Index(config, "cryptomount -u 99\n") != 0 || strings.LastIndex(config, "cryptomount -u aa\n") > strings.Index(config, "search.fs_uuid") {
+		t.Errorf("core.img's configuration opens nothing before it searches:\n%s", config)
+	}
+	for _, c := range []struct {
+		layout Layout
+		want   bool
+	}{
+		{layout, true},
+		{Layout{FileSystems: []FileSystem{{Mount: "/", UUID: bootUUID}}}, false},
+	} {
+		image := partitioned(t, []string{"sfdisk", "-q"}, mbrScript)
+		tree, _ := grubTree(t, 30000)
+		write(t, tree, "load.cfg", []byte(config))
+		if placed, err := Place(context.Background(), image, c.layout, tree); placed != c.want || err != nil {
+			t.Errorf("%v, %v; want %v", placed, err, c.want)
+		}
+	}
+}

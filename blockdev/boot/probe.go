@@ -20,14 +20,14 @@ var answers = map[string]answer{
 	"fs_label":           func(f FileSystem) ([]string, error) { return known(f, "label", f.Label) },
 	"partuuid":           func(f FileSystem) ([]string, error) { return known(f, "partition id", f.partUUID()) },
 	"partmap":            partmap,
-	"abstraction":        func(f FileSystem) ([]string, error) { return words(f.modules()), nil },
+	"abstraction":        func(f FileSystem) ([]string, error) { return f.modules(), nil },
 	"cryptodisk_uuid":    unlock,
 	"drive":              func(f FileSystem) ([]string, error) { return []string{"(" + f.drive() + ")"}, nil },
 	"compatibility_hint": volumeHint,
 	"bios_hints":         noHint,
 	"efi_hints":          noHint,
 	"baremetal_hints":    noHint,
-	"hints_string":       noHint,
+	"hints_string":       hintOption,
 	"msdos_parttype":     func(f FileSystem) ([]string, error) { return partType(f, "msdos") },
 	"gpt_parttype":       func(f FileSystem) ([]string, error) { return partType(f, "gpt") },
 }
@@ -41,22 +41,14 @@ func known(f FileSystem, what, value string) ([]string, error) {
 	return []string{value}, nil
 }
 
-func partmap(f FileSystem) ([]string, error) { return words(f.tables()), nil }
-
-// words is one line of words, none without any.
-func words(list []string) []string {
-	if len(list) == 0 {
-		return nil
-	}
-	return []string{strings.Join(list, " ")}
-}
+func partmap(f FileSystem) ([]string, error) { return f.tables(), nil }
 
 // unlock names the encrypted volumes that GRUB has to open.
 func unlock(f FileSystem) ([]string, error) {
 	if f.Volume == nil {
 		return nil, nil
 	}
-	return words(f.Volume.Unlock), nil
+	return f.Volume.Unlock, nil
 }
 
 // volumeHint is the name of a volume, by which it is found without a search.
@@ -65,6 +57,15 @@ func volumeHint(f FileSystem) ([]string, error) {
 		return nil, nil
 	}
 	return []string{f.Volume.Drive}, nil
+}
+
+// hintOption is volumeHint as an option of GRUB's search, with the blank that the
+// real one leaves.
+func hintOption(f FileSystem) ([]string, error) {
+	if f.Volume == nil {
+		return nil, nil
+	}
+	return []string{"--hint='" + f.Volume.Drive + "' "}, nil
 }
 
 // noHint leaves GRUB to search by UUID alone. Where the disk will turn up is the

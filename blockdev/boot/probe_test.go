@@ -69,13 +69,13 @@ func TestProbeAnswers(t *testing.T) {
 		{"--target=msdos_parttype /", "83\n"},
 		{"--target=gpt_parttype /", ""},
 		{"--target=drive /srv", "(lvmid/vg/lv)\n"},
-		{"--target=abstraction /srv", "lvm cryptodisk luks2\n"},
+		{"--target=abstraction /srv", "lvm\ncryptodisk\nluks2\n"},
 		{"--target=device /srv", "/dev/mapper/vg-srv\n"},
 		{"--target=fs -d /dev/mapper/vg-srv", "xfs\n"},
 		{"--target=partmap /srv", "gpt\n"},
 		{"--target=cryptodisk_uuid /srv", "99\n"},
 		{"--target=compatibility_hint /srv", "lvmid/vg/lv\n"},
-		{"--target=hints_string /srv", ""},
+		{"--target=hints_string /srv", "--hint='lvmid/vg/lv' \n"},
 		{"-0 -t fs /", "ext2\x00"},
 	} {
 		got, err := inTree(t, "grub-probe", strings.Fields(c.args)...)

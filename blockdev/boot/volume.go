@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/lithify/lithify/blockdev"
@@ -14,9 +13,9 @@ import (
 type Volume struct {
 	Drive   string   `json:"drive"`            // GRUB's name, without parentheses
 	Device  string   `json:"device"`           // what Linux' command line takes; "" where the file system's UUID does
-	Modules []string `json:"modules"`          // GRUB's, of all that lies between the disks and the file system
-	Tables  []string `json:"tables"`           // kinds of the partition tables below: msdos, gpt
-	Unlock  []string `json:"unlock,omitempty"` // ids of the encrypted volumes below, without hyphens
+	Modules []string `json:"modules"`          // GRUB's, of all that lies between the disks and the file system, lowest first
+	Tables  []string `json:"tables"`           // kinds of the partition tables below: msdos, gpt, for each partition
+	Unlock  []string `json:"unlock,omitempty"` // ids of the encrypted volumes below, without hyphens, lowest first
 }
 
 // volumeOf describes a volume; nil when the node is none.
@@ -37,44 +36,43 @@ func volumeOf(g *blockdev.Graph, node string) *Volume {
 	default:
 		return nil
 	}
-	v.descend(g, node)
+	v.climb(g, node)
 	return v
 }
 
-// descend gathers what is below a node.
-func (v *Volume) descend(g *blockdev.Graph, node string) {
-	switch n := g.Node(node).(type) {
-	case *blockdev.Partition:
+// climb gathers what a node stands on, then what it is itself: what lies below
+// has to be open before. Words are repeated as grub-probe repeats them, so that a
+// guest's own grub.cfg is the same (util/grub-probe.c, probe_partmap and
+// probe_abstraction): a table for each partition, and xts is two ciphers.
+func (v *Volume) climb(g *blockdev.Graph, node string) {
+	n := g.Node(node)
+	if p, ok := n.(*blockdev.Partition); ok {
 		table := "gpt"
-		if n.Table.Label != "gpt" {
+		if p.Table.Label != "gpt" {
 			table = "msdos"
 		}
-		v.Tables = add(v.Tables, table)
+		v.Tables = append(v.Tables, table)
 		return
+	}
+	if n == nil {
+		return
+	}
+	for _, b := range n.Bases() {
+		v.climb(g, b)
+	}
+	switch n := n.(type) {
 	case *blockdev.VolumeGroup:
-		v.Modules = add(v.Modules, "lvm")
+		v.Modules = append(v.Modules, "lvm")
 	case *blockdev.Array:
-		v.Modules = add(v.Modules, "diskfilter", "mdraid1x")
+		v.Modules = append(v.Modules, "diskfilter", "mdraid1x")
 		if n.Level == 5 {
-			v.Modules = add(v.Modules, "raid5rec")
+			v.Modules = append(v.Modules, "raid5rec")
 		}
 	case *blockdev.Encrypted:
-		header := map[int]string{1: "luks", 2: "luks2"}[n.Version]
-		v.Modules = add(v.Modules, "cryptodisk", header, "gcry_rijndael", "gcry_sha256")
-		v.Unlock = add(v.Unlock, strings.ReplaceAll(n.UUID, "-", ""))
-	}
-	if n := g.Node(node); n != nil {
-		for _, b := range n.Bases() {
-			v.descend(g, b)
-		}
+		v.Modules = append(v.Modules, "cryptodisk", headers[n.Version], "gcry_rijndael", "gcry_rijndael", "gcry_sha256")
+		v.Unlock = append(v.Unlock, strings.ReplaceAll(n.UUID, "-", ""))
 	}
 }
 
-func add(list []string, words ...string) []string {
-	for _, w := range words {
-		if !slices.Contains(list, w) {
-			list = append(list, w)
-		}
-	}
-	return list
-}
+// headers are GRUB's modules for the versions of LUKS.
+var headers = map[int]string{1: "luks", 2: "luks2"}

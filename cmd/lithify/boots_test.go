@@ -25,6 +25,7 @@ type bootImage struct {
 	env      []string
 	config   string   // DIB_BLOCK_DEVICE_CONFIG; "" means the element's
 	more     []string // outputs of further disks
+	all      bool     // with LITHIFY_TEST_BOOTS=all only
 	// newerTools makes its file systems with the next release's programs, which
 	// know features that bookworm's boot loader and kernel do not.
 	newerTools bool
@@ -37,6 +38,11 @@ type bootImage struct {
 type bootRow struct {
 	name   string
 	expect boottest.Expect // User, Key, RootLabel and Logger are filled in
+
+	all     bool              // with LITHIFY_TEST_BOOTS=all only
+	missing string            // the disk of this name is not there; an empty one comes after the others
+	after   []guestWork       // done once the guest has come up
+	again   []boottest.Unlock // with LITHIFY_TEST_BOOTS=all started then from the last disk alone, which these open
 }
 
 // bootWords are common to all images, so that most of the steps are shared too:
@@ -57,27 +63,27 @@ var bootImages = []bootImage{
 	{
 		name: "efi", elements: []string{"block-device-efi"},
 		boots: []bootRow{
-			{"uefi", boottest.Expect{Firmware: boottest.UEFI, Mounts: efiMounts, Size: bigDisk, Release: "bookworm", OldInitrd: true}},
-			{"bios", boottest.Expect{Firmware: boottest.BIOS, Mounts: efiMounts, Size: bigDisk, KeepsBoot: true}},
+			{name: "uefi", expect: boottest.Expect{Firmware: boottest.UEFI, Mounts: efiMounts, Size: bigDisk, Release: "bookworm", OldInitrd: true}},
+			{name: "bios", expect: boottest.Expect{Firmware: boottest.BIOS, Mounts: efiMounts, Size: bigDisk, KeepsBoot: true}},
 		},
 	},
 	{
 		name: "gpt", elements: togetherWords, together: true, config: severalConfig, more: []string{"datadisk"}, newerTools: true,
-		boots: []bootRow{{"bios", boottest.Expect{GrubOnly: true, Swap: 1, Size: bigDisk, Mounts: []boottest.Mount{
+		boots: []bootRow{{name: "bios", expect: boottest.Expect{GrubOnly: true, Swap: 1, Size: bigDisk, Mounts: []boottest.Mount{
 			{Point: "/var", Type: "xfs"}, {Point: "/home", Type: "btrfs"}, {Point: "/srv", Type: "ext4", Disk: "/dev/vdb"}}}}},
 	},
 	{
 		name: "large-sectors", elements: []string{"block-device-efi-4k"},
-		boots: []bootRow{{"uefi", boottest.Expect{KeepsBoot: true, Firmware: boottest.UEFI, Sector: 4096, Mounts: efiMounts, Size: bigDisk}}},
+		boots: []bootRow{{name: "uefi", expect: boottest.Expect{KeepsBoot: true, Firmware: boottest.UEFI, Sector: 4096, Mounts: efiMounts, Size: bigDisk}}},
 	},
 	{
 		name: "secure-boot", elements: []string{"block-device-efi", "-p", "shim-signed,grub-efi-amd64-signed"}, config: bootApartConfig,
-		boots: []bootRow{{"secure boot", boottest.Expect{GrubOnly: true, Firmware: boottest.SecureBoot, Size: bigDisk, Mounts: []boottest.Mount{
+		boots: []bootRow{{name: "secure boot", expect: boottest.Expect{GrubOnly: true, Firmware: boottest.SecureBoot, Size: bigDisk, Mounts: []boottest.Mount{
 			{Point: "/boot/efi", Type: "vfat"}, {Point: "/boot", Type: "ext4"}}}}},
 	},
 	{
 		name: "trixie", elements: []string{"block-device-mbr", "dhcp-all-interfaces", "--backend", "file"}, env: []string{"DIB_RELEASE=trixie", "DIB_DHCP_TIMEOUT=600"},
-		boots: []bootRow{{"bios", boottest.Expect{GrubOnly: true, Release: "trixie", Size: bigDisk}}},
+		boots: []bootRow{{name: "bios", expect: boottest.Expect{GrubOnly: true, Release: "trixie", Size: bigDisk}}},
 	},
 }
 
@@ -112,7 +118,7 @@ const bootApartConfig = `
 
 // TestBoots builds the images and starts each as its rows say, as many at a time
 // as there are processors. It needs the Debian archive; LITHIFY_TEST_CACHE keeps packages between
-// runs, and LITHIFY_TEST_STORE the layers, for work on this test.
+// runs, and LITHIFY_TEST_STORE the layers, for work on this test; LITHIFY_TEST_BOOTS=all starts every row.
 func TestBoots(t *testing.T) {
 	if testing.Short() {
 		t.Skip("whole distributions are built: not with -short")
@@ -131,8 +137,11 @@ func TestBoots(t *testing.T) {
 	if kept := os.Getenv("LITHIFY_TEST_STORE"); kept != "" {
 		builds.env = append(builds.env, "LITHIFY_STORE="+kept)
 	}
-	for _, i := range bootImages {
+	for _, i := range slices.Concat(bootImages, volumeImages) {
 		t.Run(i.name, func(t *testing.T) {
+			if i.all && !allBoots() {
+				t.Skip(bootsVar + "=all starts this one too")
+			}
 			t.Parallel()
 			i.test(t, *builds, key)
 		})
@@ -140,10 +149,13 @@ func TestBoots(t *testing.T) {
 }
 
 // patientHook makes systemd wait: on a busy machine an emulated guest takes longer
-// than a minute and a half to find its devices.
+// than a minute and a half to find its devices, and than the half minute that this
+// unit allows itself to write one line.
 const patientHook = `#!/bin/sh
 mkdir -p /etc/systemd/system.conf.d
 printf '[Manager]\nDefaultTimeoutStartSec=15min\nDefaultDeviceTimeoutSec=15min\n' > /etc/systemd/system.conf.d/patient.conf
+mkdir -p /etc/systemd/system/systemd-machine-id-commit.service.d
+printf '[Service]\nTimeoutSec=15min\n' > /etc/systemd/system/systemd-machine-id-commit.service.d/patient.conf
 `
 
 // patient writes an element of that hook, and gives the folder it lies in. In
@@ -196,6 +208,9 @@ func (i bootImage) test(t *testing.T, b debianBuild, key ssh.Signer) {
 	t.Log(endOf(log, 4))
 	for _, row := range i.boots {
 		t.Run(row.name, func(t *testing.T) {
+			if row.all && !allBoots() {
+				t.Skip(bootsVar + "=all starts this one too")
+			}
 			t.Parallel()
 			row.boot(t, b, i, key, all)
 		})
@@ -211,11 +226,7 @@ func endOf(log string, n int) string {
 func (r bootRow) boot(t *testing.T, b debianBuild, i bootImage, key ssh.Signer, all *together) {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
 	defer cancel()
-	o := boottest.Options{Image: b.path(i.name + ".raw"), Size: r.expect.Size, Firmware: r.expect.Firmware, Sector: r.expect.Sector,
-		Restarts: r.expect.Firmware == boottest.UEFI}
-	for _, node := range i.more {
-		o.ExtraDisks = append(o.ExtraDisks, boottest.Disk{Image: b.path(i.name + "-" + node + ".raw"), Format: "raw"})
-	}
+	o := r.machine(t, b, i)
 	if all != nil {
 		all.plugIn(&o)
 	}
@@ -234,6 +245,34 @@ func (r bootRow) boot(t *testing.T, b debianBuild, i bootImage, key ssh.Signer, 
 		all.t = t
 		all.check(ctx, vm)
 	}
+	if !t.Failed() {
+		r.goOn(ctx, t, vm, e)
+	}
+}
+
+// machine has the row's disks.
+func (r bootRow) machine(t *testing.T, b debianBuild, i bootImage) boottest.Options {
+	o := boottest.Options{Size: r.expect.Size, Firmware: r.expect.Firmware, Sector: r.expect.Sector,
+		Restarts: r.expect.Firmware == boottest.UEFI || r.again != nil && allBoots()}
+	for n, node := range append([]string{"image0"}, i.more...) {
+		image := b.path(i.name + "-" + node + ".raw")
+		if n == 0 {
+			image = b.path(i.name + ".raw")
+		}
+		switch {
+		case node == r.missing:
+		case o.Image == "":
+			o.Image = image
+		default:
+			o.ExtraDisks = append(o.ExtraDisks, boottest.Disk{Image: image, Format: "raw"})
+		}
+	}
+	if r.missing != "" {
+		info, err := os.Stat(o.Image)
+		must(t, err)
+		o.ExtraDisks = append(o.ExtraDisks, boottest.Disk{Size: info.Size()})
+	}
+	return o
 }
 
 // newerTools gives a folder with trixie's programs that make file systems, which

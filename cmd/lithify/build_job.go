@@ -147,6 +147,11 @@ func (j *job) configureDisks() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", source, err)
 	}
+	if hasElement(j.elements, "bootloader") {
+		if err := j.graph.CheckBoot(); err != nil {
+			return fmt.Errorf("%s: %w", source, err)
+		}
+	}
 	return j.addNeeded()
 }
 

@@ -140,7 +140,11 @@ func TestTinyEncryptedMistakes(t *testing.T) {
 	missing.fails(exitUsage, missing.create("a", "raw"), "/no/such/key", "no such file")
 	closed := newTiny(t, nil).with(strings.NewReplacer(`"key_env": "TEST_PASSPHRASE"`, `"key_fd": 77`, ", SEED", "").Replace(encryptedLayout))
 	closed.fails(exitUsage, closed.create("a", "raw"), "file descriptor 77")
-	for _, each := range []*tiny{w, seeded, thin, missing, closed} {
+	// encryptedLayout without its cheap derivation, and with a boot loader inside.
+	usual := newTiny(t, nil).with(strings.NewReplacer(`"pbkdf": "pbkdf2", "iterations": 1000, `, "", ", SEED", "").Replace(encryptedLayout), "TEST_PASSPHRASE="+volumeSecret)
+	usual.names = []string{"debian-minimal", "vm"}
+	usual.fails(exitUsage, usual.create("a", "raw"), `/boot lies inside "crypt"`, "argon2id", "allowed: pbkdf: pbkdf2, type: luks1")
+	for _, each := range []*tiny{w, seeded, thin, missing, closed, usual} {
 		each.nothingLeft()
 	}
 }

@@ -22,6 +22,7 @@ type Expect struct {
 
 	Release  string   // VERSION_CODENAME; "" leaves that out
 	Firmware Firmware // what the guest must have been started by; "" means BIOS
+	Unlocks  []Unlock // passphrases that are asked for at each start, in this order
 	Sector   int      // bytes of the disk's logical sectors; 0 means 512
 	Mounts   []Mount  // beside /
 	Swap     int      // number of swap devices in use
@@ -132,6 +133,12 @@ func (g *guest) close() {
 // arrive waits for the prompt and logs in.
 func (g *guest) arrive(ctx context.Context) error {
 	begin := time.Now()
+	for _, u := range g.Unlocks {
+		if err := g.vm.Unlock(ctx, u, g.BootLimit); err != nil {
+			return fmt.Errorf("booting %q: %w", g.vm.options.Image, err)
+		}
+		g.Logger.Info("passphrase typed", "for", u.By.Name, "took", time.Since(begin))
+	}
 	if err := g.vm.WaitBoot(ctx, g.BootLimit); err != nil {
 		return err
 	}

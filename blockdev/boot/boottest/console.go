@@ -1,6 +1,7 @@
 package boottest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,8 @@ type console struct {
 	input io.Writer
 
 	mu     sync.Mutex
-	seen   []byte
+	seen   []byte        // without control characters: a BIOS moves the cursor in the middle of a word
+	cut    []byte        // the begin of a sequence of them, which the next Write ends
 	next   int           // where the next WaitFor begins
 	more   chan struct{} // closed and renewed when seen grows
 	closed bool
@@ -28,7 +30,13 @@ func newConsole() *console { return &console{more: make(chan struct{})} }
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.seen = append(c.seen, p...)
+	text := append(c.cut, p...)
+	end := len(text)
+	if at := unfinished.FindIndex(text); at != nil {
+		end = at[0]
+	}
+	c.seen = append(c.seen, control.ReplaceAll(text[:end], nil)...)
+	c.cut = bytes.Clone(text[end:])
 	close(c.more)
 	c.more = make(chan struct{})
 	return len(p), nil
@@ -63,12 +71,15 @@ func (c *console) match(re *regexp.Regexp) (found []string, closed bool, more <-
 	return found, c.closed, c.more
 }
 
-var control = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z=]|\x1b[()=>c78][0-9AB]?|[\x00-\x08\x0b-\x1f]`)
+var (
+	control    = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z=]|\x1b[()=>c78][0-9AB]?|[\x00-\x08\x0b-\x1f]`)
+	unfinished = regexp.MustCompile(`\x1b(\[[0-9;?]*|[()])?$`)
+)
 
 func (c *console) text() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return control.ReplaceAllString(string(c.seen), "")
+	return string(c.seen)
 }
 
 // tail is the end of the log, for errors.
@@ -140,7 +151,7 @@ func (vm *VM) WaitBoot(ctx context.Context, limit time.Duration) error {
 const stepLimit = 2 * time.Minute
 
 // shellPrompt ends a login, in a shell or in a refusal.
-var shellPrompt = regexp.MustCompile(`(Login incorrect)|[#$] (?:\x1b\[[^ ]*)?$`)
+var shellPrompt = regexp.MustCompile(`(Login incorrect)|[#$] $`)
 
 // errLogin is the error for a match of shellPrompt that holds a refusal.
 func errLogin(found []string) error {
@@ -187,12 +198,12 @@ func (vm *VM) Run(ctx context.Context, command string, limit time.Duration) (Res
 	if err := vm.SendLine(line); err != nil {
 		return Result{}, err
 	}
-	re := regexp.MustCompile(fmt.Sprintf(`(?s)begin-%d\r?\n(.*?)end-%d-(\d+)-`, vm.shells, vm.shells))
+	re := regexp.MustCompile(fmt.Sprintf(`(?s)begin-%d\n(.*?)end-%d-(\d+)-`, vm.shells, vm.shells))
 	found, err := vm.WaitFor(ctx, re, limit)
 	if err != nil {
 		return Result{}, fmt.Errorf("running %q: %w", command, err)
 	}
-	result := Result{Stdout: strings.ReplaceAll(found[1], "\r\n", "\n")}
+	result := Result{Stdout: found[1]}
 	_, err = fmt.Sscan(found[2], &result.Exit)
 	return result, err
 }

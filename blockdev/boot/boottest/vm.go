@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -24,7 +23,7 @@ type Options struct {
 	Bus      string // "virtio" (/dev/vda, the default) or "sata" (/dev/sda)
 	Sector   int    // bytes of the logical sectors of all disks; 0 means 512
 
-	ExtraDisks []Disk // never written; /dev/vdb and on
+	ExtraDisks []Disk // never written either; /dev/vdb and on
 
 	Memory  int    // MiB; 0 means 1024
 	CPUs    int    // 0 means 2
@@ -39,15 +38,12 @@ type Options struct {
 	Dir  string   // where the overlay takes its room; "" means the system's temporary folder
 }
 
-// Disk is one more disk of a machine.
-type Disk struct{ Image, Format string }
-
 // VM is a running machine. Its methods are for one goroutine.
 type VM struct {
 	console  *console
 	options  Options
 	firmware []string // QEMU's options for it
-	disk     string   // -drive value of the boot disk
+	disks    []disk   // the boot disk first
 	dir      string   // kept for Restart; "" where it is gone already
 	port     int
 	process  *os.Process
@@ -71,7 +67,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		defer os.RemoveAll(dir)
 	}
 	if vm.firmware, err = vm.options.Firmware.install(dir); err == nil {
-		vm.disk, err = vm.bootDisk(ctx, dir)
+		err = vm.addDisks(ctx, dir)
 	}
 	if err == nil {
 		err = vm.launchFree(ctx)
@@ -82,7 +78,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	return vm, nil
 }
 
-// Restart starts the machine again, with its disk and its firmware's variables,
+// Restart starts the machine again, with its disks and its firmware's variables,
 // once the guest has powered off. Options.Restarts must be set.
 func (vm *VM) Restart(ctx context.Context, limit time.Duration) error {
 	if vm.dir == "" {
@@ -102,7 +98,7 @@ func (vm *VM) Restart(ctx context.Context, limit time.Duration) error {
 func (vm *VM) launchFree(ctx context.Context) error {
 	// The port may be taken between our look and QEMU's: another one then.
 	for try := 0; ; try++ {
-		err := vm.launch(ctx, vm.disk)
+		err := vm.launch(ctx)
 		if err == nil || try == 4 || !strings.Contains(err.Error(), "forwarding rule") {
 			return err
 		}
@@ -132,33 +128,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// bootDisk gives the -drive value of the boot disk: the image, or an overlay on it.
-func (vm *VM) bootDisk(ctx context.Context, dir string) (string, error) {
-	o := vm.options
-	image, err := filepath.Abs(o.Image)
-	if err != nil {
-		return "", fmt.Errorf("starting a machine: %w", err)
-	}
-	if o.Writable {
-		return drive(image, o.Format), nil
-	}
-	over := filepath.Join(dir, "overlay.qcow2")
-	args := []string{"create", "-q", "-f", "qcow2", "-b", image, "-F", o.Format, over}
-	if o.Size > 0 {
-		args = append(args, fmt.Sprint(o.Size))
-	}
-	if out, err := exec.CommandContext(ctx, "qemu-img", args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("making an overlay on %q: %w: %s", o.Image, err, bytes.TrimSpace(out))
-	}
-	return drive(over, "qcow2") + ",cache=unsafe", nil
-}
-
-// drive is QEMU's option value for a file; a comma in its name is doubled.
-func drive(file, format string) string {
-	return "if=none,file=" + strings.ReplaceAll(file, ",", ",,") + ",format=" + format
-}
-
-func (vm *VM) args(disk string) []string {
+func (vm *VM) args() []string {
 	o := vm.options
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-machine", o.Machine + ",graphics=off",
@@ -168,31 +138,21 @@ func (vm *VM) args(disk string) []string {
 		"-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
 	}
 	args = append(args, vm.firmware...)
-	args = append(args, o.attach(0, disk)...)
-	for i, d := range o.ExtraDisks {
-		args = append(args, o.attach(i+1, drive(d.Image, d.Format)+",snapshot=on")...)
+	for i, d := range vm.disks {
+		if !d.gone {
+			args = append(args, o.attach(i, d.drive())...)
+		}
 	}
 	return append(args, o.Args...)
 }
 
-// attach gives the options that plug disk number n in.
-func (o Options) attach(n int, value string) []string {
-	sectors := fmt.Sprintf("logical_block_size=%d,physical_block_size=%d", o.Sector, o.Sector)
-	args := []string{"-drive", fmt.Sprintf("%s,id=disk%d", value, n)}
-	if o.Bus == "sata" {
-		return append(args, "-device", fmt.Sprintf("ahci,id=ahci%d", n),
-			"-device", fmt.Sprintf("ide-hd,drive=disk%d,bus=ahci%d.0,bootindex=%d,%s", n, n, n, sectors))
-	}
-	return append(args, "-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,bootindex=%d,%s", n, n, sectors))
-}
-
 // launch runs QEMU once on a free port and waits until it has opened everything.
-func (vm *VM) launch(ctx context.Context, disk string) error {
+func (vm *VM) launch(ctx context.Context) error {
 	var err error
 	if vm.port, err = freePort(); err != nil {
 		return fmt.Errorf("starting a machine: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, vm.options.QEMU, vm.args(disk)...)
+	cmd := exec.CommandContext(ctx, vm.options.QEMU, vm.args()...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 5 * time.Second
 	vm.stderr = &bytes.Buffer{}
@@ -207,9 +167,9 @@ func (vm *VM) launch(ctx context.Context, disk string) error {
 	if err := vm.spawn(cmd); err != nil {
 		return fmt.Errorf("starting %q: %w", vm.options.QEMU, err)
 	}
-	// The overlay may be removed once QEMU has it open. A wrong option or a taken
+	// The overlays may be removed once QEMU has them open. A wrong option or a taken
 	// port shows shortly after, or else later as a machine that is gone.
-	for end := time.Now().Add(time.Minute); !vm.hasDisk(disk) && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); !vm.hasDisks() && time.Now().Before(end); {
 		select {
 		case <-vm.exited:
 			return vm.gone()
@@ -222,20 +182,6 @@ func (vm *VM) launch(ctx context.Context, disk string) error {
 	case <-time.After(300 * time.Millisecond):
 		return nil
 	}
-}
-
-// hasDisk says whether QEMU holds the file of a -drive value open.
-func (vm *VM) hasDisk(disk string) bool {
-	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", vm.process.Pid))
-	if err != nil {
-		return false
-	}
-	for _, link := range links {
-		if file, err := os.Readlink(link); err == nil && strings.HasPrefix(disk, drive(file, "")) {
-			return true
-		}
-	}
-	return false
 }
 
 // spawn starts QEMU from a thread that lives as long as QEMU does: the

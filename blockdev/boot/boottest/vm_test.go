@@ -198,3 +198,34 @@ func gone(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return unix.Kill(pid, 0) == unix.ESRCH || (err == nil && bytes.Contains(stat, []byte(") Z ")))
 }
+
+// TestSeveralDisks: each has an overlay, an empty one needs no image, one that is
+// unplugged is not there at the next start, and the machine starts from the rest.
+func TestSeveralDisks(t *testing.T) {
+	first, second := tiny(t, "first login: "), tiny(t, "second login: ")
+	scratch := t.TempDir()
+	vm := start(t, Options{Image: first, ExtraDisks: []Disk{{Image: second, Format: "raw"}, {Size: 1 << 20}}, Memory: 64, CPUs: 1, Restarts: true, Dir: scratch})
+	ctx := context.Background()
+	if _, err := vm.WaitFor(ctx, regexp.MustCompile("first login: "), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if vm.Disks() != 3 || strings.Count(strings.Join(vm.args(), " "), "if=none,") != 3 {
+		t.Errorf("%d disks: %q", vm.Disks(), vm.args())
+	}
+	if err := vm.kill(); err != nil {
+		t.Fatal(err)
+	}
+	vm.Unplug(0)
+	if err := vm.Restart(ctx, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vm.WaitFor(ctx, regexp.MustCompile("second login: "), time.Minute); err != nil {
+		t.Error(err)
+	}
+	if err := vm.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
