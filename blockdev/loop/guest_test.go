@@ -15,14 +15,6 @@ import (
 // much it does there.
 const inside = "LITHIFY_TEST_INSIDE"
 
-// needInside is for tests that run in the guest, where TestGuest runs them.
-func needInside(t *testing.T) {
-	t.Helper()
-	if os.Getenv(inside) == "" {
-		t.Skip("a test of the guest's: TestGuest runs it there")
-	}
-}
-
 // everything says that LITHIFY_TEST_VOLUMES=all asks for all there is to try.
 func everything() bool { return os.Getenv(inside) == "all" }
 
@@ -46,11 +38,17 @@ cd /scratch
 // program is the judge there. Conformance runs there as well when all is asked for:
 // Debian's kernel has vfat. (TestTwins would want Linux 6.7.)
 func TestGuest(t *testing.T) {
+	if os.Getenv(inside) != "" {
+		t.Run("volumes", insideVolumes)
+		t.Run("kill", insideKill)
+		t.Run("thin", insideThin)
+		return
+	}
 	blockdevtest.Need(t, append(guestTools, "truncate")...)
-	much, which, tools, limit := "some", "^TestInside", guestTools, 20*time.Minute
+	much, which, tools, limit := "some", "^TestGuest", guestTools, 20*time.Minute
 	if os.Getenv("LITHIFY_TEST_VOLUMES") == "all" {
 		limit = 3 * time.Hour
-		much, which, tools = "all", "^(TestInside|TestConformance|TestKill)", append(tools, conformanceTools...)
+		much, which, tools = "all", "^(TestGuest|TestConformance|TestKill)", append(tools, conformanceTools...)
 		blockdevtest.Need(t, conformanceTools...)
 	}
 	if own := os.Getenv("LITHIFY_TEST_INSIDE_RUN"); own != "" {

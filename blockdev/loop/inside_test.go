@@ -69,11 +69,10 @@ func quickTree(t *testing.T) string {
 	return root
 }
 
-// TestInsideVolumes makes layouts with volumes through both back ends. The
+// insideVolumes makes layouts with volumes through both back ends. The
 // programs of LVM, md and cryptsetup must find the same in both, under the final
 // names, and the kernel every file of the tree.
-func TestInsideVolumes(t *testing.T) {
-	needInside(t)
+func insideVolumes(t *testing.T) {
 	t.Run("quick", func(t *testing.T) {
 		bothBackends(t, blockdevtest.Stack{Name: "quick", Config: quickLayout}, quickTree(t))
 	})

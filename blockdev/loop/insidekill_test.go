@@ -53,11 +53,10 @@ func volumeChild(tree, work string) error {
 	return nil
 }
 
-// TestInsideKill kills a build before and after everything that it does to the
+// insideKill kills a build before and after everything that it does to the
 // kernel. The next one removes all of it, and nothing of a group, an array and
 // mappings of others that have the same names.
-func TestInsideKill(t *testing.T) {
-	needInside(t)
+func insideKill(t *testing.T) {
 	others := foreignVolumes(t)
 	tree := quickTree(t)
 	k := killer{tree: tree, others: others}

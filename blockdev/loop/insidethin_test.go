@@ -27,11 +27,10 @@ const thinLayout = `
     - {name: pool, base: vg, extents: 100%FREE, type: thin-pool}
 `
 
-// TestInsideThin: thin volumes are made, found under their final names, and their
+// insideThin: thin volumes are made, found under their final names, and their
 // pool waits for more when it is full, as LVM's do by themselves. One that is full
 // while it is filled is an error, and nothing is left.
-func TestInsideThin(t *testing.T) {
-	needInside(t)
+func insideThin(t *testing.T) {
 	before := kernelState(t)
 	tree := quickTree(t)
 	at := time.Unix(1_700_000_000, 0)
