@@ -19,7 +19,7 @@ func (d *disk) poolFull(device string, err error) error {
 	}
 	for _, pool := range d.thinPools(device) {
 		status, failed := d.volumeTool(context.Background(), call{}, "dmsetup", "status", pool.mapping)
-		if failed == nil && strings.Contains(status, " out_of_data_space ") {
+		if failed == nil && exhausted(status) {
 			return fmt.Errorf("thin pool %q is full: %w (%w)", pool.node, unix.ENOSPC, err)
 		}
 	}
@@ -48,4 +48,16 @@ func (d *disk) thinPools(device string) []thinPool {
 		}
 	}
 	return all
+}
+
+// exhausted reads the status of a pool (kernel: device-mapper/thin-provisioning.rst):
+// START LENGTH thin-pool TRANSACTION META/META USED/TOTAL ROOT MODE … The mode is not
+// always that of a full one when all is used.
+func exhausted(status string) bool {
+	words := strings.Fields(status)
+	if len(words) < 8 {
+		return false
+	}
+	used, total, _ := strings.Cut(words[5], "/")
+	return used == total || words[7] == "out_of_data_space"
 }
