@@ -51,13 +51,16 @@ func (d *disk) thinPools(device string) []thinPool {
 }
 
 // exhausted reads the status of a pool (kernel: device-mapper/thin-provisioning.rst):
-// START LENGTH thin-pool TRANSACTION META/META USED/TOTAL ROOT MODE … The mode is not
-// always that of a full one when all is used.
+// START LENGTH thin-pool TRANSACTION META/META USED/TOTAL ROOT MODE … Once writes have
+// failed a block may be free again, and the mode that of a pool with room.
 func exhausted(status string) bool {
 	words := strings.Fields(status)
 	if len(words) < 8 {
 		return false
 	}
-	used, total, _ := strings.Cut(words[5], "/")
-	return used == total || words[7] == "out_of_data_space"
+	var used, total int64
+	if _, err := fmt.Sscanf(words[5], "%d/%d", &used, &total); err != nil {
+		return false
+	}
+	return total-used <= total/64 || words[7] == "out_of_data_space"
 }
