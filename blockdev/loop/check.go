@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,9 @@ func Check(ctx context.Context, g *blockdev.Graph) error {
 		if e.Seed.Given() {
 			return errSeed(e.Name())
 		}
+	}
+	if disks := g.PhysicalDisks(); g.HasVolumes() && len(disks) > 0 {
+		return fmt.Errorf("disk %q is a device that is there: LVM, md and LUKS are written onto it by --backend file only", disks[0].Name())
 	}
 	var missing []string
 	for _, name := range blockdev.VolumeTools(g) {

@@ -90,5 +90,5 @@ func (e *encrypted) finish() error {
 
 func (e *encrypted) drop() error {
 	s := sweep{lock: e.disk.journal.file, mappings: []string{e.name}}
-	return errors.Join(e.disk.closeVolume(e.plan.Node), s.run(context.Background()))
+	return errors.Join(e.disk.forget(e.plan.Node), s.run(context.Background()))
 }

@@ -209,5 +209,9 @@ func (g *group) letGo() error {
 // devices.
 func (g *group) drop() error {
 	s := sweep{lock: g.disk.journal.file, groups: []string{g.name}}
-	return errors.Join(g.letGo(), s.run(context.Background()))
+	var all []error
+	for _, l := range g.plan.Group.Logical {
+		all = append(all, g.disk.forget(l.Node))
+	}
+	return errors.Join(append(all, s.run(context.Background()))...)
 }

@@ -110,7 +110,7 @@ func (a *array) writeSuperblocks(below []*os.File) error {
 }
 
 func (a *array) drop() error {
-	err := a.disk.closeVolume(a.plan.Node)
+	err := a.disk.forget(a.plan.Node)
 	if _, there := os.Lstat(filepath.Join("/sys/block", a.md)); a.md == "" || there != nil {
 		return err
 	}

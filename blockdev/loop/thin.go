@@ -19,7 +19,7 @@ func (d *disk) poolFull(device string, err error) error {
 	}
 	for _, pool := range d.thinPools(device) {
 		status, failed := d.volumeTool(context.Background(), call{}, "dmsetup", "status", pool.mapping)
-		if failed == nil && strings.Contains(status, " out_of_data_space ") {
+		if failed == nil && exhausted(status) {
 			return fmt.Errorf("thin pool %q is full: %w (%w)", pool.node, unix.ENOSPC, err)
 		}
 	}
@@ -48,4 +48,19 @@ func (d *disk) thinPools(device string) []thinPool {
 		}
 	}
 	return all
+}
+
+// exhausted reads the status of a pool (kernel: device-mapper/thin-provisioning.rst):
+// START LENGTH thin-pool TRANSACTION META/META USED/TOTAL ROOT MODE … Once writes have
+// failed a block may be free again, and the mode that of a pool with room.
+func exhausted(status string) bool {
+	words := strings.Fields(status)
+	if len(words) < 8 {
+		return false
+	}
+	var used, total int64
+	if _, err := fmt.Sscanf(words[5], "%d/%d", &used, &total); err != nil {
+		return false
+	}
+	return total-used <= total/64 || words[7] == "out_of_data_space"
 }

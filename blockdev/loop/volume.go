@@ -146,6 +146,18 @@ func (d *disk) closeVolume(node string) error {
 	return err
 }
 
+// forget closes the device of a volume that is given up: whether what was written
+// arrives, as it does not in a pool that is full, matters to nobody.
+func (d *disk) forget(node string) error {
+	dev := d.devices[node]
+	if dev == nil || dev.file == nil {
+		return nil
+	}
+	err := dev.file.Close()
+	dev.file = nil
+	return err
+}
+
 // sync writes out what was written through the device's node, and forgets it:
 // drivers and other devices go past that cache.
 func (d *device) sync() error {
