@@ -71,7 +71,7 @@ func New(o Options) *Backend {
 // it returns, and Commit only gives them away; of a physical disk Commit writes
 // the table.
 func (b *Backend) Create(ctx context.Context, _ *blockdev.Graph, p *blockdev.Plan, t blockdev.Tree) (blockdev.Disk, error) {
-	d := &disk{o: b.o, plan: p, tree: t, images: map[string]string{}, claims: map[string]*physical.Disk{}}
+	d := &disk{o: b.o, plan: p, tree: t, images: map[string]string{}, claims: physical.Disks{}}
 	err := d.create(ctx)
 	err = errors.Join(err, d.undo.run())
 	if err != nil {
@@ -87,7 +87,7 @@ type disk struct {
 	work    string
 	profile string
 	images  map[string]string // by disk node
-	claims  map[string]*physical.Disk
+	claims  physical.Disks
 	devices map[string]device // volumes, and what they lie on
 	undo    undo              // what Create needs itself
 	files   undo              // the images, and what was written to physical disks
@@ -106,11 +106,11 @@ func (d *disk) Images() map[string]string { return d.images }
 
 // Commit gives the raw files to the caller, and physical disks their tables.
 func (d *disk) Commit(context.Context) error {
-	if err := d.writeTables(); err != nil {
+	if err := d.claims.Finish(d.plan, true); err != nil {
 		return err
 	}
 	d.files = nil
-	return d.letGo()
+	return d.claims.Close()
 }
 
 // Close removes the raw files, and what is recognised of physical disks, unless

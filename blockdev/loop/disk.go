@@ -38,7 +38,7 @@ func (d *disk) Commit(ctx context.Context) error {
 		return d.hostFull(err)
 	}
 	d.closed, d.files = true, nil // the images are the caller's now
-	return d.letGo()
+	return d.claims.Close()
 }
 
 func (d *disk) commit(ctx context.Context) error {
@@ -70,7 +70,7 @@ func (d *disk) commit(ctx context.Context) error {
 	if err := d.staged.run(); err != nil {
 		return err
 	}
-	return d.finishPhysical()
+	return d.claims.Finish(d.plan, !d.o.EarlyTable)
 }
 
 // What a file system stands on. A disk's can be reached when all devices are gone,

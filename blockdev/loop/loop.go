@@ -77,7 +77,7 @@ func (b *Backend) Create(ctx context.Context, _ *blockdev.Graph, p *blockdev.Pla
 		}
 	}
 	d := &disk{
-		o: b.o, plan: p, tree: t, devices: map[string]*device{}, images: map[string]string{}, claims: map[string]*physical.Disk{},
+		o: b.o, plan: p, tree: t, devices: map[string]*device{}, images: map[string]string{}, claims: physical.Disks{},
 		tools: map[string]tool{}, stages: map[string]*stage{},
 	}
 	if err := d.create(ctx); err != nil {
@@ -99,7 +99,7 @@ type disk struct {
 	journal *journal           // nil without volumes
 	made    []made             // volumes, bases first
 	images  map[string]string  // by disk node
-	claims  map[string]*physical.Disk
+	claims  physical.Disks
 	tools   map[string]tool
 	stages  map[string]*stage // by mkfs node
 	mounted []mounted

@@ -17,6 +17,7 @@ var reach = map[string][]string{
 	"blockdev":                diskFormats,
 	"blockdev/loop":           append([]string{"blockdev", "blockdev/physical"}, diskFormats...),
 	"blockdev/file":           append([]string{"blockdev", "blockdev/file/ext4", "blockdev/physical"}, diskFormats...),
+	"blockdev/physical":       append([]string{"blockdev"}, diskFormats...),
 	"blockdev/file/ext4":      {"blockdev/sparse"},
 	"blockdev/boot":           append([]string{"blockdev"}, diskFormats...),
 	"blockdev/boot/boottest":  {},
