@@ -154,6 +154,7 @@ func TestTinyRamdiskInstall(t *testing.T) {
 			w.write("agent/ramdisk-install.d/50-agent", "#!/bin/sh\nset -e\necho \"ran: $0\"\ntest -x $TMP_MOUNT_PATH/init\n"+
 				"mkdir -p $TMP_MOUNT_PATH/opt\ncp /tmp/in_target.d/extra/blob $TMP_MOUNT_PATH/opt/\nrm $TMP_MOUNT_PATH/etc/copy\nls /srv > $TMP_MOUNT_PATH/opt/srv\n")
 			w.write("agent/extra/blob", "firmware\n")
+			w.write("agent/post-install.d/50-agent", "#!/bin/sh\ncat /tmp/in_target.d/init.d/80-agent > /etc/fragment\n")
 			r := w.makesRamdisk("agent", "--ramdisk-compression", "gzip", "-t", "tar")
 			if !strings.Contains(strings.Join(r.hooks, " "), "ramdisk-install.d/50-agent") {
 				t.Errorf("the hook did not run: %v", r)
@@ -167,6 +168,9 @@ func TestTinyRamdiskInstall(t *testing.T) {
 			}
 			if got := foreign(t, dir, "bash", "-c", "gzip -dc '"+w.path("agent.initramfs")+"' | cpio --list --verbose --quiet dev/console"); !strings.HasPrefix(got, "crw") {
 				t.Errorf("dev/console: %q", got)
+			}
+			if got := w.inTar("agent", "etc/fragment"); got != "echo agent\n" {
+				t.Errorf("a hook that names init.d read %q", got)
 			}
 			if list := foreign(t, w.out, "tar", "--list", "--file", "agent.tar"); strings.Contains(list, "ramdisk") {
 				t.Errorf("the image holds the ramdisk's tree:\n%s", list)

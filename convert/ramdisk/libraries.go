@@ -1,6 +1,7 @@
 package ramdisk
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -15,7 +16,7 @@ import (
 //	RPATH of the object, and of those that led to it, unless the object has a RUNPATH
 //	RUNPATH of the object
 //	the folders of /etc/ld.so.conf, from which ldconfig makes its cache
-//	the loader's own folder, /lib64, /usr/lib64, /lib, /usr/lib
+//	the loader's own folder, in /lib and in /usr/lib, /lib64, /usr/lib64, /lib, /usr/lib
 //
 // A library for another machine or word size is passed over. What has a name
 // already is not looked for again. Variants for newer processors (glibc-hwcaps)
@@ -25,6 +26,15 @@ type loader struct {
 	objects map[string]objectOrError // by path without links
 	conf    []string                 // folders of /etc/ld.so.conf
 	hasConf bool
+	// home is the folder of the loader that programs of a kind name: a library names
+	// none, and is opened by one of them.
+	home map[kind]string
+}
+
+// kind is what must be the same of objects that go together.
+type kind struct {
+	class   elf.Class
+	machine elf.Machine
 }
 
 type objectOrError struct {
@@ -33,7 +43,7 @@ type objectOrError struct {
 }
 
 func newLoader(t *tree) *loader {
-	return &loader{t: t, objects: map[string]objectOrError{}}
+	return &loader{t: t, objects: map[string]objectOrError{}, home: map[kind]string{}}
 }
 
 // object reads the headers of the file that a path leads to, once.
@@ -80,7 +90,7 @@ func (l *loader) closure(name string) ([]string, error) {
 	}
 	first := &node{object: o, real: real}
 	var found []string
-	dirs, err := l.usualDirs(o)
+	dirs, err := l.usualDirs(o, real)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +188,7 @@ func expand(p string, n *node, dirs []string) []string {
 }
 
 // usualDirs are the folders that every object of the kind of o is looked for in.
-func (l *loader) usualDirs(o object) ([]string, error) {
+func (l *loader) usualDirs(o object, real string) ([]string, error) {
 	if strings.HasPrefix(path.Base(o.interp), "ld-musl-") {
 		return l.muslDirs(o.interp)
 	}
@@ -186,10 +196,16 @@ func (l *loader) usualDirs(o object) ([]string, error) {
 		return nil, err
 	}
 	dirs := slices.Clone(l.conf)
+	k := kind{o.class, o.machine}
 	if f := l.t.follow(o.interp); o.interp != "" && f.err == nil {
-		dirs = append(dirs, path.Dir(f.real))
+		l.home[k] = path.Dir(f.real)
 	}
-	return append(dirs, "/lib64", "/usr/lib64", "/lib", "/usr/lib"), nil
+	home := l.home[k]
+	if home == "" {
+		home = path.Dir(real)
+	}
+	home = strings.TrimPrefix(home, "/usr")
+	return append(dirs, home, "/usr"+home, "/lib64", "/usr/lib64", "/lib", "/usr/lib"), nil
 }
 
 // muslDirs: musl's loader reads a file of its own, or has three folders.
