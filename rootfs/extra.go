@@ -13,9 +13,8 @@ func (b *Builder) Hooks() *elements.Tree { return b.o.Hooks }
 
 // RunExtra runs the hooks of a phase beside the contract's ten inside the tree of c,
 // which nobody keeps: elements.RamdiskBuild and RamdiskInstall. They see the hooks
-// tree at /tmp/in_target.d and find their folder, a path in the tree, in
-// TMP_MOUNT_PATH. It returns how many hooks ran; a failed one gives a *HookError.
-func (b *Builder) RunExtra(ctx context.Context, c Container, phase elements.Phase, folder string) (int, error) {
+// tree at /tmp/in_target.d, and the variables more beside their usual ones. It returns how many hooks ran; a failed one gives a *HookError.
+func (b *Builder) RunExtra(ctx context.Context, c Container, phase elements.Phase, more Environment) (int, error) {
 	hooks := b.o.Hooks.Hooks(phase)
 	if len(hooks) == 0 {
 		return 0, nil
@@ -25,10 +24,11 @@ func (b *Builder) RunExtra(ctx context.Context, c Container, phase elements.Phas
 		return 0, err
 	}
 	w := &bench{run: &run{Builder: b}, c: c}
+	more = more.with(Environment{"TMP_HOOKS_PATH": target})
 	for _, h := range hooks {
 		b.o.Observe(Event{Phase: string(phase), Element: h.Element, Name: h.Name})
 		env, _ := b.env.visible(v.names, false, b.passTo(v, h.Path))
-		if err := w.hook(ctx, v, h, env.with(Environment{"TMP_MOUNT_PATH": folder, "TMP_HOOKS_PATH": target})); err != nil {
+		if err := w.hook(ctx, v, h, env.with(more)); err != nil {
 			return 0, err
 		}
 		b.o.Observe(Event{Phase: string(phase), Element: h.Element, Name: h.Name, Done: true})

@@ -46,6 +46,9 @@ type ramdiskJob struct {
 // stageFolder is where the ramdisk is laid out in the tree for hooks.
 const stageFolder = "/tmp/ramdisk"
 
+// stageInit is where hooks that make a ramdisk find the elements' fragments, composed.
+const stageInit = "/tmp/ramdisk-init"
+
 // readRamdisk gathers what the elements want in the ramdisk, by the hooks tree as it
 // is now.
 func (j *job) readRamdisk() (elements.Ramdisk, error) {
@@ -295,7 +298,7 @@ func (j *job) changeRamdisk(ctx context.Context, a *ramdisk.Archive) (*ramdisk.A
 		err = a.Extract(ctx, at)
 	}
 	if err == nil {
-		_, err = j.builder.RunExtra(ctx, j.ramdisk.stage, elements.RamdiskInstall, stageFolder)
+		_, err = j.builder.RunExtra(ctx, j.ramdisk.stage, elements.RamdiskInstall, rootfs.Environment{"TMP_MOUNT_PATH": stageFolder})
 	}
 	if err != nil {
 		return nil, err
@@ -320,9 +323,59 @@ func (j *job) openStage(ctx context.Context) (string, error) {
 	return filepath.Join(j.ramdisk.stage.Dir(), stageFolder), nil
 }
 
-// ramdiskByHooks lets hooks of ramdisk-build.d make the tree.
+// ramdiskByHooks lets hooks of ramdisk-build.d make the tree, and adds what elements
+// want and the hooks did not bring.
 func (j *job) ramdiskByHooks(ctx context.Context, wanted elements.Ramdisk, version string) (*ramdisk.Archive, error) {
-	return nil, notYetf("ramdisks by hooks of %s", elements.RamdiskBuild.Dir())
+	request, err := j.ramdiskRequest(ctx, wanted, version)
+	if err != nil {
+		return nil, err
+	}
+	request.Busybox, request.Applets = "", nil
+	request.Modules = append(request.Modules, wants(wanted.Drivers)...)
+	more, err := ramdisk.Plan(request)
+	if err != nil { // before the hooks, which take long
+		return nil, fmt.Errorf("putting the ramdisk together: %w", err)
+	}
+	at, err := j.openStage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(j.ramdisk.stage.Dir(), stageInit), initScript(wanted), 0o755); err != nil {
+		return nil, err
+	}
+	env := rootfs.Environment{"TMP_MOUNT_PATH": stageFolder, "RAMDISK_INIT": stageInit, "RAMDISK_KERNEL_VERSION": version}
+	if _, err := j.builder.RunExtra(ctx, j.ramdisk.stage, elements.RamdiskBuild, env); err != nil {
+		return nil, err
+	}
+	return j.addToStage(ctx, at, more, version)
+}
+
+// addToStage adds to the tree at at, which hooks have made, what it does not have of
+// more.
+func (j *job) addToStage(ctx context.Context, at string, more *ramdisk.Archive, version string) (*ramdisk.Archive, error) {
+	made, err := ramdisk.ReadTree(at)
+	if err != nil {
+		return nil, err
+	}
+	if !made.Has("init") {
+		return nil, fmt.Errorf("the hooks of %s left no init in %s", elements.RamdiskBuild.Dir(), stageFolder)
+	}
+	if made.IsDir("lib") { // of an image whose /usr is not merged
+		more.Move("usr/lib/modules", "lib/modules")
+		more.Move("usr/lib/firmware", "lib/firmware")
+	}
+	for _, name := range more.Names() { // lists of modules: ours know the modules of both
+		if path.Base(path.Dir(name)) == version && strings.HasPrefix(path.Base(name), "modules.") && made.Has(name) {
+			if err := os.Remove(filepath.Join(at, name)); err != nil {
+				return nil, fmt.Errorf("replacing a list of modules: %w", err)
+			}
+			made.Remove(name)
+		}
+	}
+	if err := more.Without(made).Extract(ctx, at); err != nil {
+		return nil, err
+	}
+	return ramdisk.ReadTree(at)
 }
 
 // writeRamdisk writes one of the two outputs.

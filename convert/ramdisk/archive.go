@@ -87,6 +87,37 @@ func (a *Archive) Char(name string, mode fs.FileMode, major, minor uint32) {
 	a.put(name, &entry{mode: unix.S_IFCHR | uint32(mode.Perm()), major: major, minor: minor})
 }
 
+// Without is what a has and b has not, by path.
+func (a *Archive) Without(b *Archive) *Archive {
+	rest := NewArchive()
+	for name, e := range a.entries {
+		if b.entries[name] == nil {
+			rest.entries[name] = e
+		}
+	}
+	return rest
+}
+
+// Move puts what is below the folder from below the folder to.
+func (a *Archive) Move(from, to string) {
+	for _, name := range a.Names() {
+		if rest, ok := strings.CutPrefix(name, from+"/"); ok {
+			e := a.entries[name]
+			delete(a.entries, name)
+			a.put(path.Join(to, rest), e)
+		}
+	}
+}
+
+// Remove takes a file out.
+func (a *Archive) Remove(name string) { delete(a.entries, clean(name)) }
+
+// IsDir says whether there is a folder at a path, and not a link to one.
+func (a *Archive) IsDir(name string) bool {
+	e := a.entries[clean(name)]
+	return e != nil && e.mode&unix.S_IFMT == unix.S_IFDIR
+}
+
 // Files is the number of entries, and how many bytes of content they have.
 func (a *Archive) Files() (count int, size int64) {
 	for _, e := range a.entries {
