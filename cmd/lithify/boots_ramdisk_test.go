@@ -88,7 +88,7 @@ func (w *tiny) boot(name string) []string {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 15*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc,graphics=off",
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "768", "-no-reboot", "-kernel", w.path(name+".kernel"), "-initrd", w.path(name+".initramfs"),
+		"-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "1", "-m", "768", "-no-reboot", "-kernel", w.path(name+".kernel"), "-initrd", w.path(name+".initramfs"),
 		"-append", "console=ttyS0 panic=-1 agent_word=hello ramdisk_dhcp_seconds=600", "-serial", "file:"+console,
 		"-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
 		"-drive", "if=none,id=disk,format=raw,file="+disk, "-device", "virtio-blk-pci,drive=disk,serial=agentdisk")

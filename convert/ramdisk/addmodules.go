@@ -27,7 +27,19 @@ func (p *planner) modules() (errs []error) {
 	if err != nil {
 		return []error{fmt.Errorf("reading which modules kernel %s has: %w", p.r.Version, err)}
 	}
-	var files []string
+	files, errs := p.chooseModules(m)
+	if err := p.putModules(m, files); err != nil {
+		return append(errs, err)
+	}
+	var modules []string
+	for _, file := range files {
+		modules = append(modules, p.t.host(path.Join(m.dir, file)))
+	}
+	return append(errs, p.firmware(modules)...)
+}
+
+// chooseModules gives the modules that were asked for, with what they need.
+func (p *planner) chooseModules(m *modules) (files []string, errs []error) {
 	if p.r.AllModules {
 		files = m.all()
 	}
@@ -44,26 +56,26 @@ func (p *planner) modules() (errs []error) {
 		}
 		files = append(files, named...)
 	}
-	files = m.withNeeds(files)
+	return m.withNeeds(files), errs
+}
+
+// putModules adds the files of modules, and the lists.
+func (p *planner) putModules(m *modules, files []string) error {
 	lists, err := m.lists()
 	if err != nil {
-		return append(errs, err)
+		return err
 	}
 	// modprobe looks below /lib/modules, wherever the image has them.
 	to := path.Join("usr/lib/modules", p.r.Version)
 	for _, file := range slices.Concat(files, lists) {
 		e, err := readEntry(p.t.host(path.Join(m.dir, file)))
 		if err != nil {
-			return append(errs, fmt.Errorf("adding module %q: %w", file, err))
+			return fmt.Errorf("adding module %q: %w", file, err)
 		}
 		e.uid, e.gid, e.same = 0, 0, fileID{}
 		p.a.put(path.Join(to, file), e)
 	}
-	var modules []string
-	for _, file := range files {
-		modules = append(modules, p.t.host(path.Join(m.dir, file)))
-	}
-	return append(errs, p.firmware(modules)...)
+	return nil
 }
 
 // firmware adds what modules name, where the image has it, and what was asked for,
