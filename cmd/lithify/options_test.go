@@ -239,6 +239,37 @@ func TestNotYet(t *testing.T) {
 	}
 }
 
+// TestRamdiskOptions: a ramdisk has its own element and compression, and no format
+// unless one is asked for.
+func TestRamdiskOptions(t *testing.T) {
+	env := []string{"HOME=/h", "TMPDIR=" + os.TempDir(), "RAMDISK_ELEMENT=mine"}
+	o, err := parseOptions(ramdiskCommand, []string{"-o", "a", "--ramdisk-compression", "xz", "os", "agent"}, env)
+	if err != nil || !o.Ramdisk || len(o.Formats) != 0 || o.RamdiskCompression != "xz" {
+		t.Errorf("%v, %+v", err, o)
+	}
+	if names, _ := o.allElements(); !reflect.DeepEqual(names, []string{"mine", "os", "agent"}) {
+		t.Errorf("elements %q", names)
+	}
+	if o, err = parseOptions(imageCommand, []string{"os"}, env); err != nil || o.Ramdisk {
+		t.Errorf("%v, %+v", err, o)
+	}
+	if names, _ := o.allElements(); !reflect.DeepEqual(names, []string{"os"}) {
+		t.Errorf("an image has elements %q", names)
+	}
+	if o, err = parseOptions(ramdiskCommand, []string{"os"}, nil); err != nil || o.RamdiskElement != "ramdisk" || o.RamdiskCompression != "gzip" {
+		t.Errorf("%v, %+v", err, o)
+	}
+	for args, complaint := range map[string]string{
+		"--ramdisk-compression gzop os": `--ramdisk-compression: unknown compression "gzop" (did you mean gzip?); allowed are gzip, zstd, xz, none`,
+		"--ramdisk-element a/b os":      `--ramdisk-element: "a/b" is no element name`,
+		"--ramdisk-compression none":    "no element given: name at least an operating system's, for instance: ramdisk-image-create -o agent debian-minimal my-agent",
+	} {
+		if _, err := parseOptions(ramdiskCommand, strings.Fields(args), nil); err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), complaint) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
 // TestRefusedFormat: a format that will never be made is no promise of a later
 // version.
 func TestRefusedFormat(t *testing.T) {
