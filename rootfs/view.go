@@ -64,9 +64,9 @@ func newView(t *elements.Tree, phase elements.Phase, full bool) (*view, error) {
 			later[dir] = append(later[dir], read{f, data})
 			continue
 		}
-		data = bytes.ReplaceAll(data, []byte("etc/init.d"), nil)
+		text := bytes.ReplaceAll(data, []byte("etc/init.d"), nil) // which is the image's
 		for _, dir := range quietDirs {
-			reads[dir] = reads[dir] || bytes.Contains(data, []byte(dir))
+			reads[dir] = reads[dir] || bytes.Contains(text, []byte(dir))
 		}
 		v.take(f, data, isHook[f.Path] && own, isHook[f.Path])
 	}

@@ -45,7 +45,6 @@ type Request struct {
 	Tree string // the finished root file system, an absolute path
 
 	Files    []File
-	Links    []Link
 	Binaries []Binary
 	// Busybox is the program's path in the tree, empty for none; Applets what it can
 	// do. Each has a link, where no program of the name was asked for.
@@ -58,9 +57,6 @@ type Request struct {
 	AllModules bool
 	Firmware   []Want // names and patterns below /lib/firmware, beside what modules name
 }
-
-// Link is a symbolic link of the ramdisk.
-type Link struct{ At, To string }
 
 // Paths where programs are looked for.
 var programDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
@@ -89,9 +85,6 @@ func Plan(r Request) (*Archive, error) {
 		errs = append(errs, add()...)
 	}
 	p.applets()
-	for _, l := range r.Links {
-		p.a.Link(l.At, l.To)
-	}
 	errs = append(errs, p.support())
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -325,6 +318,7 @@ func (p *planner) file(f File) error {
 		if mode == 0 {
 			mode = 0o644
 		}
+		p.wordSize(f.To)
 		p.a.Data(place(f.To), mode, f.Data)
 		return nil
 	}
@@ -359,6 +353,7 @@ func (p *planner) oneFile(name string, f File) error {
 	}
 	at := place(found.real)
 	if f.To != "" && place(f.To) != at {
+		p.wordSize(f.To)
 		e := *p.a.entries[at]
 		p.a.put(place(f.To), &e)
 		at = place(f.To)
