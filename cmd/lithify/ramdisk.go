@@ -316,11 +316,20 @@ func (j *job) openStage(ctx context.Context) (string, error) {
 		}
 		j.undo = append(j.undo, c.Close)
 		j.ramdisk.stage = c
-		if err := os.Mkdir(filepath.Join(c.Dir(), stageFolder), 0o755); err != nil {
+		if err := j.inStage(func(root *os.Root) error { return root.MkdirAll(stageFolder[1:], 0o755) }); err != nil {
 			return "", fmt.Errorf("making the folder of the ramdisk: %w", err)
 		}
 	}
 	return filepath.Join(j.ramdisk.stage.Dir(), stageFolder), nil
+}
+
+// inStage does something in the copy of the tree, which no link leads out of.
+func (j *job) inStage(do func(*os.Root) error) error {
+	root, err := os.OpenRoot(j.ramdisk.stage.Dir())
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(root), root.Close())
 }
 
 // ramdiskByHooks lets hooks of ramdisk-build.d make the tree, and adds what elements
@@ -340,8 +349,8 @@ func (j *job) ramdiskByHooks(ctx context.Context, wanted elements.Ramdisk, versi
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(j.ramdisk.stage.Dir(), stageInit), initScript(wanted), 0o755); err != nil {
-		return nil, err
+	if err := j.inStage(func(root *os.Root) error { return root.WriteFile(stageInit[1:], initScript(wanted), 0o755) }); err != nil {
+		return nil, fmt.Errorf("writing the fragments for the hooks: %w", err)
 	}
 	env := rootfs.Environment{"TMP_MOUNT_PATH": stageFolder, "RAMDISK_INIT": stageInit, "RAMDISK_KERNEL_VERSION": version}
 	if _, err := j.builder.RunExtra(ctx, j.ramdisk.stage, elements.RamdiskBuild, env); err != nil {
