@@ -30,7 +30,7 @@ func Phases() []Phase {
 // Outside tells whether the hooks of p run on the build host; the others run
 // inside the target, as its root.
 func (p Phase) Outside() bool {
-	return !slices.Contains([]Phase{PreInstall, Install, PostInstall, Finalise}, p)
+	return !slices.Contains([]Phase{PreInstall, Install, PostInstall, Finalise, RamdiskBuild, RamdiskInstall}, p)
 }
 
 // Dir is the name of the folder that holds the hooks of p.

@@ -61,14 +61,25 @@ func (w *bench) outsideCommand(ctx context.Context, v *view, env Environment, ar
 // hideOutside takes what the phase may not see out of the hooks tree; back puts
 // it in again. Other phases' hooks stay: the contract shows the whole tree there.
 func (w *bench) hideOutside(v *view) (back func() error, err error) {
-	from, to := filepath.Join(w.dirs.hooks(), environmentDir), filepath.Join(w.dirs.root, "hidden-"+environmentDir)
-	if !hiddenFrom(v.masks, environmentDir) {
-		return func() error { return nil }, nil
+	var undo []func() error
+	back = func() error {
+		var errs []error
+		for _, each := range undo {
+			errs = append(errs, each())
+		}
+		return errors.Join(errs...)
 	}
-	if err := os.Rename(from, to); err != nil {
-		return nil, fmt.Errorf("taking %q out of sight: %w", from, err)
+	for _, dir := range quietDirs {
+		if !hiddenFrom(v.masks, dir) {
+			continue
+		}
+		from, to := filepath.Join(w.dirs.hooks(), dir), filepath.Join(w.dirs.root, "hidden-"+dir)
+		if err := os.Rename(from, to); err != nil {
+			return nil, errors.Join(fmt.Errorf("taking %q out of sight: %w", from, err), back())
+		}
+		undo = append(undo, func() error { return os.Rename(to, from) })
 	}
-	return func() error { return os.Rename(to, from) }, nil
+	return back, nil
 }
 
 // mountSystem gives the tree /proc, /sys and a small /dev, as the contract has

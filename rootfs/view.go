@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/lithify/lithify/elements"
@@ -22,6 +23,10 @@ import (
 // they set under names of DIB_ counts for phases whose other files have the
 // name. Else each element that sets one would make every layer anew. Other names
 // (DEBIAN_FRONTEND, PATH) may be meant for programs and are handed to all.
+//
+// The folders of ramdisks (init.d and so on, elements.RamdiskDirs) are hidden in the
+// same way from phases in which no file names them: a changed fragment of /init makes
+// no layer anew.
 type view struct {
 	phase elements.Phase
 	masks []string          // folders that are hidden: those of other phases from hooks inside, environment.d
@@ -39,13 +44,13 @@ func newView(t *elements.Tree, phase elements.Phase, full bool) (*view, error) {
 	if !phase.Outside() && !full {
 		v.masks = otherPhases(t, phase)
 	}
-	isHook := hookPaths(t)
+	isHook := hookPaths(t, phase)
 	type read struct {
 		elements.File
 		data []byte
 	}
-	var settings []read
-	reads := full
+	later := map[string][]read{} // by folder: what is shown when some file names the folder
+	reads := map[string]bool{}
 	for _, f := range append(t.Files(), t.Dirs()...) {
 		own := under(f.Path, phase.Dir())
 		if hiddenFrom(v.masks, f.Path) || under(f.Path, cacheKeys) || isHook[f.Path] && !own && !full {
@@ -55,28 +60,46 @@ func newView(t *elements.Tree, phase elements.Phase, full bool) (*view, error) {
 		if err != nil {
 			return nil, err
 		}
-		if under(f.Path, environmentDir) {
-			settings = append(settings, read{f, data})
+		if dir := quietDir(f.Path); dir != "" && !isHook[f.Path] {
+			later[dir] = append(later[dir], read{f, data})
 			continue
 		}
-		reads = reads || bytes.Contains(data, []byte(environmentDir))
+		text := bytes.ReplaceAll(data, []byte("etc/init.d"), nil) // which is the image's
+		for _, dir := range quietDirs {
+			reads[dir] = reads[dir] || bytes.Contains(text, []byte(dir))
+		}
 		v.take(f, data, isHook[f.Path] && own, isHook[f.Path])
 	}
-	for _, s := range settings {
-		if reads {
-			v.take(s.File, s.data, false, false)
-		} else {
-			v.names.scanPrograms(s.data)
+	for _, dir := range sortedKeys(later) {
+		show := full || reads[dir] || dir != environmentDir && !slices.Contains(elements.Phases(), phase)
+		for _, each := range later[dir] {
+			if show {
+				v.take(each.File, each.data, false, false)
+			} else if dir == environmentDir {
+				v.names.scanPrograms(each.data)
+			}
 		}
-	}
-	if !reads && len(settings) > 0 {
-		v.masks = append(v.masks, environmentDir)
+		if !show {
+			v.masks = append(v.masks, dir)
+		}
 	}
 	return v, nil
 }
 
 // environmentDir is the folder of the hooks tree that the driver sources.
 const environmentDir = "environment.d"
+
+// quietDirs are folders that a phase is shown when a file of it names them.
+var quietDirs = append(elements.RamdiskDirs(), environmentDir)
+
+// quietDir is the one of them that a path is in, or "".
+func quietDir(p string) string {
+	dir, _, _ := strings.Cut(p, "/")
+	if slices.Contains(quietDirs, dir) {
+		return dir
+	}
+	return ""
+}
 
 func content(t *elements.Tree, f elements.File, hook bool) ([]byte, error) {
 	read := t.Content // what a link of static/ names is the image's, not the host's
@@ -103,9 +126,10 @@ func (v *view) take(f elements.File, data []byte, ownHook, anyHook bool) {
 	}
 }
 
-func hookPaths(t *elements.Tree) map[string]bool {
+// hookPaths are the hooks of the contract's phases, and of phase.
+func hookPaths(t *elements.Tree, phase elements.Phase) map[string]bool {
 	paths := map[string]bool{}
-	for _, p := range elements.Phases() {
+	for _, p := range append(elements.Phases(), phase) {
 		for _, h := range t.Hooks(p) {
 			paths[h.Path] = true
 		}

@@ -235,3 +235,7 @@ func hostTool(t testing.TB, dir, name string, args ...string) string {
 	}
 	return string(out)
 }
+
+// Modules is where the kernel's modules are: lib/modules/VERSION below dir. They are
+// for reading.
+func (k *DebianKernel) Modules() (dir, version string) { return k.dir, k.version }

@@ -82,7 +82,7 @@ func newBlockdevPlanCommand(env []string, stdout io.Writer) *cobra.Command {
 
 // read reads options, variables and the configuration.
 func (p *blockdevPlan) read(env []string, line *commandLine, file string, stdin io.Reader) error {
-	o := defaultOptions(nil, env)
+	o := defaultOptions(imageCommand, nil, env)
 	for _, s := range sizeOptions() {
 		given := slices.ContainsFunc(line.given, func(g occurrence) bool { return g.option.long == s.long })
 		if v := o.Environment[s.env]; s.env != "" && v != "" && !given {

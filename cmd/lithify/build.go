@@ -39,6 +39,7 @@ func (j *job) run(ctx context.Context) (err error) {
 		{"planning", j.plan},
 		{"building the tree", j.buildTree},
 		{"creating the disk", j.createDisks},
+		{"assembling the ramdisk", j.assembleRamdisk},
 		{"writing outputs", j.writeOutputs},
 		{"publishing", j.publish},
 	} {

@@ -59,7 +59,7 @@ func parseBase(env map[string]string) (*Options, error) {
 	for name, value := range theirs {
 		lines = append(lines, name+"="+value)
 	}
-	o, err := parseOptions(c.Arguments, lines)
+	o, err := parseOptions(imageCommand, c.Arguments, lines)
 	if err != nil {
 		return nil, fmt.Errorf("the image to start from: %w", err)
 	}
@@ -87,6 +87,9 @@ func applyBase(o *Options, line commandLine) (err error) {
 // allElements are the names asked for, after those of the image to start from;
 // whether element base is among them is that one's choice.
 func (o Options) allElements() (names []string, skipBase bool) {
+	if o.Ramdisk { // which cannot start from an image
+		return append([]string{o.RamdiskElement}, o.Elements...), o.SkipBase
+	}
 	if o.Base == nil {
 		return o.Elements, o.SkipBase
 	}

@@ -56,6 +56,8 @@ type job struct {
 	key         string // what the outputs are made of
 	result      rootfs.Result
 	tree        string // the finished tree, mounted
+	scratch     rootfs.Container
+	ramdisk     ramdiskJob
 	measureTree sync.Once
 	treeSize    int64 // bytes of files, once measured
 	treeErr     error
@@ -204,6 +206,10 @@ func (j *job) chooseFormats() error {
 		if err != nil {
 			return usagef("-t: %w", err)
 		}
+		if f.NeedsDisk && j.o.Ramdisk {
+			j.ui.Warn(fmt.Sprintf("-t %s is left out: a ramdisk is no disk", name))
+			continue
+		}
 		if f.NeedsDisk && j.noFinalImage() {
 			j.ui.Warn(fmt.Sprintf("-t %s is left out: the element %s writes no disk", name, noFinalImage))
 			continue
@@ -291,10 +297,12 @@ func (j *job) plan(ctx context.Context) error {
 		return err
 	}
 	j.onDisk = intent.OnDisk
-	if err := j.checkOnDisk(ctx); err != nil {
+	if err := errors.Join(j.checkRamdisk(), j.checkOnDisk(ctx)); err != nil {
 		return err
 	}
-	j.key = j.outputKey(intent.Key)
+	if j.key, err = j.outputKey(intent.Key); err != nil {
+		return err
+	}
 	if err := j.openFolders(ctx); err != nil {
 		return err
 	}
@@ -412,11 +420,18 @@ func (j *job) observer() func(rootfs.Event) {
 const outputVersion = "1"
 
 // outputKey names everything that the outputs depend on.
-func (j *job) outputKey(intent rootfs.Key) string {
+func (j *job) outputKey(intent rootfs.Key) (string, error) {
+	ramdisk, err := j.ramdiskKey()
+	if err != nil {
+		return "", err
+	}
 	h := sha256.New()
+	if ramdisk != "" {
+		fmt.Fprintf(h, "ramdisk %s\n", ramdisk)
+	}
 	fmt.Fprintf(h, "%q %t %q %q %v %v %v %d %d %t\n", outputVersion, j.byLoop(), intent, j.graph.Fingerprint(), j.o.Formats, j.format,
 		j.o.Uncompressed, j.o.ImageSize, j.o.ImageExtraSize, j.o.HasExtraSize)
-	return hex.EncodeToString(h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // buildTree makes or finds the finished tree and mounts it.
@@ -431,6 +446,6 @@ func (j *job) buildTree(ctx context.Context) error {
 		return err
 	}
 	j.undo = append(j.undo, c.Close)
-	j.tree = c.Dir()
+	j.scratch, j.tree = c, c.Dir()
 	return nil
 }

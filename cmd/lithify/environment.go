@@ -234,7 +234,11 @@ func (o *Options) check() error {
 
 func checkElements(o *Options) error {
 	if len(o.Elements) == 0 && o.Base == nil {
-		return usagef("no element given: name at least an operating system's, for instance: %s -o debian debian-minimal vm", o.Command)
+		example := " -o debian debian-minimal vm"
+		if o.Ramdisk {
+			example = " -o agent debian-minimal my-agent"
+		}
+		return usagef("no element given: name at least an operating system's, for instance: %s%s", o.Command, example)
 	}
 	for _, e := range o.Elements {
 		if e == "" || strings.ContainsAny(e, "/ \t\n") {

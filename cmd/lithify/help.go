@@ -6,10 +6,13 @@ import (
 )
 
 // helpText is what --help prints.
-func helpText() string {
+func helpText(command string) string {
 	var b strings.Builder
-	b.WriteString("Usage: disk-image-create [OPTION]... ELEMENT...\n\n" +
-		"Build a disk image from elements, for instance: disk-image-create -o debian debian-minimal vm\n" +
+	what := "a disk image from elements, for instance: " + imageCommand + " -o debian debian-minimal vm"
+	if command == ramdiskCommand {
+		what = "NAME.kernel and NAME.initramfs from elements, for instance: " + ramdiskCommand + " -o agent debian-minimal my-agent"
+	}
+	b.WriteString("Usage: " + command + " [OPTION]... ELEMENT...\n\nBuild " + what + "\n" +
 		"Options and elements may be mixed; long options may be shortened; the last of a repeated option counts.\n" +
 		"A variable in brackets has the same effect as the option beside it.\n\nOptions:\n")
 	for _, p := range optionTable() {

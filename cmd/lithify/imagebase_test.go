@@ -24,7 +24,7 @@ func TestBaseOptions(t *testing.T) {
 		for name, value := range e.environ(caller) {
 			env = append(env, name+"="+value)
 		}
-		o, err := parseOptions(e.arguments(), env)
+		o, err := parseOptions(imageCommand, e.arguments(), env)
 		if err != nil {
 			t.Fatalf("%s: %v", e.name, err)
 		}
@@ -74,7 +74,7 @@ func TestBaseMistakes(t *testing.T) {
 		{`{"arguments": ["-a", "arm64", "a"]}`, `-a amd64: the image to start from, "image", is for arm64`},
 		{`{"arguments": []}`, `the image to start from: no element given`},
 	} {
-		_, err := parseOptions([]string{"-a", "amd64", "el"}, []string{"LITHIFY_BASE=" + c.text})
+		_, err := parseOptions(imageCommand, []string{"-a", "amd64", "el"}, []string{"LITHIFY_BASE=" + c.text})
 		if err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, errUsage) {
 			t.Errorf("%s: %v, want %s", c.text, err, c.want)
 		}

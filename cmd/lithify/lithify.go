@@ -47,7 +47,7 @@ func newLithifyCommand(env []string, stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "lithify",
 		Short:         "Turn elements into disk images",
-		Long:          "lithify turns elements into disk images. Called by one of these names, or with one as its first argument, it is that program: disk-image-create, diskimage-builder, element-info, dib-run-parts, dib-lint, dib-block-device.",
+		Long:          "lithify turns elements into disk images. Called by one of these names, or with one as its first argument, it is that program: disk-image-create, ramdisk-image-create, diskimage-builder, element-info, dib-run-parts, dib-lint, dib-block-device.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -55,7 +55,7 @@ func newLithifyCommand(env []string, stdout, stderr io.Writer) *cobra.Command {
 	}
 	create := newCreateCommand(new(commandLine))
 	create.ValidArgsFunction = completeElements(environmentMap(env)["ELEMENTS_PATH"])
-	create.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), helpText()) })
+	create.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), helpText(imageCommand)) })
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(create, newPlanCommand(env, stdout), newElementsCommand(env, stdout), newCacheCommand(env, stdout), newCompareCommand(stdout),
 		newBlockdevCommand(env, stdout, stderr), newCompletionCommand(root, stdout), newVersionCommand(stdout))

@@ -61,8 +61,8 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 // have; lithify itself is none of them.
 func programNamed(name string) (program, bool) {
 	switch name {
-	case "disk-image-create":
-		return createMain, true
+	case imageCommand, ramdiskCommand:
+		return createMain(name), true
 	case "diskimage-builder":
 		return imageBuilderMain, true
 	case "dib-block-device":
@@ -71,28 +71,25 @@ func programNamed(name string) (program, bool) {
 		return lintMain, true
 	case "element-info":
 		return elementInfoMain, true
-	case "ramdisk-image-create":
-		return laterMain(name), true
 	}
 	return targetCommand(name)
 }
 
-// laterMain stands in for a program that a later version has.
-func laterMain(name string) program {
-	return func(_ context.Context, _, _ []string, _ io.Reader, _, stderr io.Writer) int {
-		return report(stderr, name, notYetf("%s", name), buildLog{})
+// createMain is disk-image-create or ramdisk-image-create.
+func createMain(command string) program {
+	return func(ctx context.Context, args, env []string, _ io.Reader, stdout, stderr io.Writer) int {
+		return create(ctx, command, args, env, stdout, stderr)
 	}
 }
 
-// createMain is disk-image-create.
-func createMain(ctx context.Context, args, env []string, _ io.Reader, stdout, stderr io.Writer) int {
+func create(ctx context.Context, command string, args, env []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && isCompletion(args[0]) {
 		return completeMain(ctx, args, env, stdout, stderr)
 	}
-	o, err := parseOptions(args, env)
+	o, err := parseOptions(command, args, env)
 	switch err {
 	case errHelp:
-		fmt.Fprint(stdout, helpText())
+		fmt.Fprint(stdout, helpText(command))
 		return exitOK
 	case errVersion:
 		fmt.Fprintln(stdout, version())

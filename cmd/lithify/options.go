@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/lithify/lithify/convert"
 )
 
 // Options is everything a user asked for, checked and typed. Sizes are in
@@ -59,12 +61,22 @@ type Options struct {
 	Quiet       bool   // nothing on standard output
 	NoTimestamp bool   // no time in front of lines on standard output
 
+	Ramdisk            bool   // a kernel and its initial ramdisk are made, and no disk
+	RamdiskElement     string // comes first among the elements of a ramdisk
+	RamdiskCompression string // one of convert.StreamKinds
+
 	Reproducible bool // refuse what would not repeat to the bit; Epoch is set
 
 	Epoch       *time.Time        // SOURCE_DATE_EPOCH
 	Environment map[string]string // the caller's, whole
 	Warnings    []string          // said once, when the build starts
 }
+
+// The two programs that make something of elements.
+const (
+	imageCommand   = "disk-image-create"
+	ramdiskCommand = "ramdisk-image-create"
+)
 
 // Sentinels for command lines that ask for something else than a build.
 var (
@@ -82,14 +94,14 @@ const (
 // twins. It reads the file that DIB_BLOCK_DEVICE_CONFIG names and looks whether
 // folders exist; it changes nothing. Mistakes are usage errors, which wrap
 // errUsage or errNotYet.
-func parseOptions(args, env []string) (Options, error) {
-	o := defaultOptions(args, env)
+func parseOptions(command string, args, env []string) (Options, error) {
+	o := defaultOptions(command, args, env)
 	line, err := splitCommandLine(args)
 	if err != nil {
 		return o, err
 	}
 	if line.clears(o.Environment) {
-		o = defaultOptions(args, keptVariables(env))
+		o = defaultOptions(command, args, keptVariables(env))
 	}
 	for _, g := range line.given { // nothing else matters to who asks for help
 		if g.option.long == "help" || g.option.long == "version" {
@@ -111,9 +123,10 @@ func parseOptions(args, env []string) (Options, error) {
 	return o, o.check()
 }
 
-func defaultOptions(args, env []string) Options {
+func defaultOptions(command string, args, env []string) Options {
 	o := Options{
-		Command:     "disk-image-create",
+		Command:     command,
+		Ramdisk:     command == ramdiskCommand,
 		Args:        args,
 		Arch:        hostArch(),
 		Name:        "image",
@@ -126,6 +139,10 @@ func defaultOptions(args, env []string) Options {
 		MaxAge:      24 * time.Hour,
 		Environment: environmentMap(env),
 	}
+	if o.Ramdisk {
+		o.Formats = nil
+	}
+	o.RamdiskElement, o.RamdiskCompression = "ramdisk", convert.StreamKinds()[0]
 	o.ImageCache = filepath.Join(o.cacheDir(), "image-create")
 	o.LockFiles = filepath.Join(o.cacheDir(), "dib", "lockfiles")
 	o.TmpDir = firstNonEmpty(o.Environment["TMPDIR"], o.Environment["TMP_DIR"], "/tmp")

@@ -18,7 +18,7 @@ import (
 // parsed parses a command line that must be right, in an environment of its own.
 func parsed(t *testing.T, args []string, env ...string) Options {
 	t.Helper()
-	o, err := parseOptions(args, append([]string{"HOME=/home/u", "TMPDIR=" + os.TempDir()}, env...))
+	o, err := parseOptions(imageCommand, args, append([]string{"HOME=/home/u", "TMPDIR=" + os.TempDir()}, env...))
 	if err != nil {
 		t.Fatalf("%q with %q: %v", args, env, err)
 	}
@@ -219,7 +219,7 @@ func TestMistakes(t *testing.T) {
 		{"-a mips el", "", `-a: unknown architecture "mips"; allowed are amd64, arm64,`},
 		{"el", "ARCH=arm46", `ARCH: unknown architecture "arm46" (did you mean arm64?)`},
 	} {
-		_, err := parseOptions(strings.Fields(c.args), []string{"TMPDIR=" + dir, c.env})
+		_, err := parseOptions(imageCommand, strings.Fields(c.args), []string{"TMPDIR=" + dir, c.env})
 		if err == nil || exitCode(err) != exitUsage || !errors.Is(err, errUsage) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s %s: %v (exit %d), want %q", c.args, c.env, err, exitCode(err), c.says)
 		}
@@ -229,13 +229,43 @@ func TestMistakes(t *testing.T) {
 // TestNotYet: what a later version does says so, and is not ignored.
 func TestNotYet(t *testing.T) {
 	for _, c := range []struct{ args, env string }{
-		{"--ramdisk-element dracut-ramdisk el", ""},
 		{"el", "DIB_SHOW_IMAGE_USAGE=1"},
 		{"el", "DUMP_CONFIG_GRAPH=1"},
 	} {
-		_, err := parseOptions(strings.Fields(c.args), []string{c.env})
+		_, err := parseOptions(imageCommand, strings.Fields(c.args), []string{c.env})
 		if err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), "not supported yet: ") {
 			t.Errorf("%s %s: %v", c.args, c.env, err)
+		}
+	}
+}
+
+// TestRamdiskOptions: a ramdisk has its own element and compression, and no format
+// unless one is asked for.
+func TestRamdiskOptions(t *testing.T) {
+	env := []string{"HOME=/h", "TMPDIR=" + os.TempDir(), "RAMDISK_ELEMENT=mine"}
+	o, err := parseOptions(ramdiskCommand, []string{"-o", "a", "--ramdisk-compression", "xz", "os", "agent"}, env)
+	if err != nil || !o.Ramdisk || len(o.Formats) != 0 || o.RamdiskCompression != "xz" {
+		t.Errorf("%v, %+v", err, o)
+	}
+	if names, _ := o.allElements(); !reflect.DeepEqual(names, []string{"mine", "os", "agent"}) {
+		t.Errorf("elements %q", names)
+	}
+	if o, err = parseOptions(imageCommand, []string{"os"}, env); err != nil || o.Ramdisk {
+		t.Errorf("%v, %+v", err, o)
+	}
+	if names, _ := o.allElements(); !reflect.DeepEqual(names, []string{"os"}) {
+		t.Errorf("an image has elements %q", names)
+	}
+	if o, err = parseOptions(ramdiskCommand, []string{"os"}, nil); err != nil || o.RamdiskElement != "ramdisk" || o.RamdiskCompression != "gzip" {
+		t.Errorf("%v, %+v", err, o)
+	}
+	for args, complaint := range map[string]string{
+		"--ramdisk-compression gzop os": `--ramdisk-compression: unknown compression "gzop" (did you mean gzip?); allowed are gzip, zstd, xz, none`,
+		"--ramdisk-element a/b os":      `--ramdisk-element: "a/b" is no element name`,
+		"--ramdisk-compression none":    "no element given: name at least an operating system's, for instance: ramdisk-image-create -o agent debian-minimal my-agent",
+	} {
+		if _, err := parseOptions(ramdiskCommand, strings.Fields(args), nil); err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), complaint) {
+			t.Errorf("%s: %v", args, err)
 		}
 	}
 }
@@ -243,7 +273,7 @@ func TestNotYet(t *testing.T) {
 // TestRefusedFormat: a format that will never be made is no promise of a later
 // version.
 func TestRefusedFormat(t *testing.T) {
-	_, err := parseOptions([]string{"-t", "aci", "el"}, nil)
+	_, err := parseOptions(imageCommand, []string{"-t", "aci", "el"}, nil)
 	if err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), `format "aci" is not made: `) || strings.Contains(err.Error(), "yet") {
 		t.Errorf("aci: %v", err)
 	}
@@ -254,7 +284,7 @@ func TestRefusedFormat(t *testing.T) {
 func TestClearEnv(t *testing.T) {
 	env := []string{"DIB_IMAGE_SIZE=x", "IMAGE_NAME=other", "DIB_X=1", "QEMU_IMG_OPTIONS=a", "ELEMENTS_PATH=/etc", "http_proxy=p", "TMP_DIR=/var/tmp", "LITHIFY_STORE=/s"}
 	for _, c := range []struct{ args, more string }{{"-c --root-label=l el", "X=1"}, {"el --clear-env --root-label l", "CLEAR_ENV=0"}, {"--root-label l el", "CLEAR_ENV=1"}} {
-		o, err := parseOptions(strings.Fields(c.args), append([]string{"HOME=/h", c.more}, env...))
+		o, err := parseOptions(imageCommand, strings.Fields(c.args), append([]string{"HOME=/h", c.more}, env...))
 		want := map[string]string{"HOME": "/h", "ELEMENTS_PATH": "/etc", "http_proxy": "p", "TMP_DIR": "/var/tmp", "TMPDIR": "/var/tmp", "LITHIFY_STORE": "/s"}
 		if err != nil || o.Name != "image" || o.RootLabel != "l" || o.ImageSize != 0 || !reflect.DeepEqual(o.Environment, want) {
 			t.Errorf("%s, %s: %v, %+v", c.args, c.more, err, o)
@@ -283,7 +313,7 @@ func TestHelpAndVersionBeforeMistakes(t *testing.T) {
 	for args, want := range map[string]error{
 		"-h": errHelp, "--help": errHelp, "--he -t nonsense": errHelp, "-xh": errHelp, "--version": errVersion, "--vers": errVersion,
 	} {
-		if _, err := parseOptions(strings.Fields(args), []string{"DUMP_CONFIG_GRAPH=1"}); err != want {
+		if _, err := parseOptions(imageCommand, strings.Fields(args), []string{"DUMP_CONFIG_GRAPH=1"}); err != want {
 			t.Errorf("%s: %v", args, err)
 		}
 	}
@@ -292,7 +322,7 @@ func TestHelpAndVersionBeforeMistakes(t *testing.T) {
 // TestHelpIsWhole: every option, variable of an option and exit code is in the
 // help.
 func TestHelpIsWhole(t *testing.T) {
-	help := helpText()
+	help := helpText(imageCommand)
 	for _, p := range optionTable() {
 		if !strings.Contains(help, "--"+p.long) || p.short != "" && !strings.Contains(help, "-"+p.short+",") || !strings.Contains(help, p.env) {
 			t.Errorf("the help lacks %s", p.long)
@@ -317,7 +347,7 @@ func FuzzParseOptions(f *testing.F) {
 	f.Add("-t qcow2,raw -p a,b --max-age 7d é", "DIB_CHECKSUM=md5")
 	f.Fuzz(func(t *testing.T, line, env string) {
 		args := strings.Split(line, " ")
-		o, err := parseOptions(args, []string{env})
+		o, err := parseOptions(imageCommand, args, []string{env})
 		if err == nil && (len(o.Elements) == 0 || len(o.Formats) == 0 || o.Name == "" || o.ImageSize < 0 || o.MaxAge <= 0) {
 			t.Errorf("accepted %q with %q: %+v", args, env, o)
 		}

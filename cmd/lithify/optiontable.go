@@ -1,6 +1,10 @@
 package main
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/lithify/lithify/convert"
+)
 
 // option is one row of the table that the parser, the help and the completions
 // are made from.
@@ -51,6 +55,8 @@ func whatOptions() []option {
 			help: "how elements install by default: source or package (source)"},
 		{long: "ramdisk-element", value: "ELEMENT", env: "RAMDISK_ELEMENT", set: setRamdiskElement,
 			help: "element that makes a ramdisk (ramdisk)"},
+		{long: "ramdisk-compression", value: "KIND", ours: true, set: setRamdiskCompression,
+			help: "how a ramdisk is compressed: " + strings.Join(convert.StreamKinds(), ", ") + " (gzip)"},
 	}
 }
 

@@ -136,11 +136,21 @@ func setInstallType(o *Options, where, v string) error {
 	return nil
 }
 
-func setRamdiskElement(_ *Options, where, v string) error {
-	if v == "ramdisk" {
-		return nil
+// setRamdiskElement: only ramdisk-image-create looks at it.
+func setRamdiskElement(o *Options, where, v string) error {
+	if v == "" || strings.ContainsAny(v, "/ \t\n") {
+		return usagef("%s: %q is no element name", where, v)
 	}
-	return notYetf("%s %s: ramdisks", where, v)
+	o.RamdiskElement = v
+	return nil
+}
+
+func setRamdiskCompression(o *Options, where, v string) error {
+	if !slices.Contains(convert.StreamKinds(), v) {
+		return usagef("%s: unknown compression %q%s; allowed are %s", where, v, didYouMean(v, convert.StreamKinds()), strings.Join(convert.StreamKinds(), ", "))
+	}
+	o.RamdiskCompression = v
+	return nil
 }
 
 func setImageSize(o *Options, where, v string) (err error) {

@@ -24,7 +24,7 @@ func newPlanCommand(env []string, stdout io.Writer) *cobra.Command {
 			"the network is not asked: what the archive had last time counts.",
 		DisableFlagParsing: true, // the options are those of disk-image-create
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := parseOptions(args, env)
+			o, err := parseOptions(imageCommand, args, env)
 			switch {
 			case errors.Is(err, errHelp):
 				return cmd.Help()

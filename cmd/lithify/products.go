@@ -23,6 +23,7 @@ type product struct {
 	base   string // the file's path without a dot and the extension
 	place  string // the same, absolute and without links
 	named  string // the file in the tree that names the one to copy; "" for formats
+	part   string // of a ramdisk; "" for others
 }
 
 // path is the product's file as the user knows it; "" where there is none.
@@ -57,6 +58,7 @@ func (j *job) planProducts() error {
 			j.products = append(j.products, product{format: f, disk: d.Name(), base: base})
 		}
 	}
+	j.planRamdisk()
 	if err := j.planTreeFiles(); err != nil {
 		return err
 	}
@@ -153,6 +155,8 @@ func (j *job) writeProduct(ctx context.Context, i int, p product) error {
 	j.made[i] = out
 	write := j.writeTree
 	switch {
+	case p.part != "":
+		write = j.writeRamdisk
 	case p.named != "":
 		write = j.writeTreeFile
 	case p.disk != "":

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -124,7 +125,7 @@ func buildProgram() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return dir, err
 	}
-	return dir, os.Symlink("lithify", filepath.Join(dir, "disk-image-create"))
+	return dir, errors.Join(os.Symlink("lithify", filepath.Join(dir, imageCommand)), os.Symlink("lithify", filepath.Join(dir, ramdiskCommand)))
 }
 
 // ordinary is the user that tests share, with subordinate ids; TestMain removes
