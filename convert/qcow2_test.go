@@ -270,9 +270,7 @@ func TestInterrupted(t *testing.T) {
 		if err := write(ctx, dst, source(t, disk), o); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: got %v", name, err)
 		}
-		if after := runtime.NumGoroutine(); after > before {
-			t.Errorf("%s: %d goroutines are left", name, after-before)
-		}
+		noneLeft(t, before)
 		if name == "qcow2" && exec.Command("qemu-img", "info", "-f", "qcow2", dst.Name()).Run() == nil {
 			t.Error("half an image passes for one")
 		}

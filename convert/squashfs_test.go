@@ -11,10 +11,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lithify/lithify/blockdev/blockdevtest"
-	"github.com/lithify/lithify/convert"
 	"golang.org/x/sys/unix"
+
+	"github.com/lithify/lithify/blockdev/blockdevtest"
+	"github.com/lithify/lithify/blockdev/guest"
+	"github.com/lithify/lithify/convert"
 )
+
+// TestMain gives the tests a mount namespace.
+func TestMain(m *testing.M) {
+	guest.OwnMounts()
+	os.Exit(m.Run())
+}
 
 // mounted has the kernel mount an image, in this thread's mount namespace, and
 // gives a path that leads there from anywhere.

@@ -85,7 +85,13 @@ func TestTgzErrors(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	cancel()
-	// One that has said that it is done may be there for a moment.
+	noneLeft(t, before)
+}
+
+// noneLeft fails when more goroutines run than before. One that has said that it
+// is done may be there for a moment.
+func noneLeft(t *testing.T, before int) {
+	t.Helper()
 	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines are left", runtime.NumGoroutine()-before)

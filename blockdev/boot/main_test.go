@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/lithify/lithify/blockdev/guest"
 )
 
 // planName is where the stand-ins below read their layout.
@@ -20,6 +22,7 @@ func TestMain(m *testing.M) {
 	if strings.HasPrefix(filepath.Base(os.Args[0]), "grub") {
 		os.Exit(standIn())
 	}
+	guest.OwnMounts()
 	dir, err := os.MkdirTemp("", "boot-trees-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

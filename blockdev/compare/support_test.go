@@ -11,10 +11,12 @@ import (
 	"testing"
 
 	"github.com/lithify/lithify/blockdev/compare"
+	"github.com/lithify/lithify/blockdev/guest"
 )
 
 func TestMain(m *testing.M) {
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	guest.OwnMounts()
 	os.Exit(m.Run())
 }
 

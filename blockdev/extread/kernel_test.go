@@ -16,7 +16,14 @@ import (
 
 	"github.com/lithify/lithify/blockdev/blockdevtest"
 	"github.com/lithify/lithify/blockdev/extread"
+	"github.com/lithify/lithify/blockdev/guest"
 )
+
+// TestMain gives the tests a mount namespace.
+func TestMain(m *testing.M) {
+	guest.OwnMounts()
+	os.Exit(m.Run())
+}
 
 func tool(t testing.TB, name string, args ...string) string {
 	t.Helper()

@@ -11,11 +11,19 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lithify/lithify/blockdev/blockdevtest"
+	"github.com/lithify/lithify/blockdev/guest"
 	"github.com/lithify/lithify/blockdev/md"
 	"github.com/lithify/lithify/blockdev/physical"
-	"golang.org/x/sys/unix"
 )
+
+// TestMain gives the tests a mount namespace.
+func TestMain(m *testing.M) {
+	guest.OwnMounts()
+	os.Exit(m.Run())
+}
 
 const mib = 1 << 20
 

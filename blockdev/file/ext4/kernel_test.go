@@ -15,7 +15,14 @@ import (
 
 	"github.com/lithify/lithify/blockdev/blockdevtest"
 	"github.com/lithify/lithify/blockdev/file/ext4"
+	"github.com/lithify/lithify/blockdev/guest"
 )
+
+// TestMain gives the tests a mount namespace.
+func TestMain(m *testing.M) {
+	guest.OwnMounts()
+	os.Exit(m.Run())
+}
 
 // largeTree has long files of every kind: odd lengths, holes before, between and
 // behind data, zeros that are no holes, and data that begins within a block.
