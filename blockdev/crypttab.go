@@ -54,12 +54,17 @@ func (g *Graph) stableName(device string) (name string, ok bool) {
 	return "", false
 }
 
-// CheckBoot refuses an encrypted volume that GRUB cannot open on the way to its
-// own files: it knows no argon2 (2.06 and 2.12).
+// CheckBoot refuses what GRUB cannot read on the way to its own files: it knows no
+// thin volumes, and of encrypted ones none by argon2 (2.06 and 2.12).
 func (g *Graph) CheckBoot() error {
 	at := "/boot"
 	if g.at(at) == nil {
 		at = "/"
+	}
+	for _, v := range nodesOf[*LogicalVolume](g.nodes) {
+		if v.ThinPool != "" && g.carries(v.name, at) {
+			return v.at.errorf("/boot lies on the thin volume %q, and GRUB reads none; allowed: a volume of type linear, or a /boot of its own outside of the pool", v.name)
+		}
 	}
 	for _, e := range g.Encrypted() {
 		if e.Version == 1 || e.PBKDF == "pbkdf2" || !g.carries(e.name, at) {

@@ -68,12 +68,25 @@ func TestCheckBoot(t *testing.T) {
 	apart := volumeConfig(`
 - luks: {name: crypt, base: main, key_env: SECRET, mkfs: {type: ext4, mount: {mount_point: /}}}
 `)
+	const thin = `
+- local_loop: {name: a}
+- partitioning: {base: a, label: gpt, partitions: [{name: boot, type: '8300', size: 100MiB}, {name: main, type: '8E00', size: 100%}]}
+- lvm:
+    name: lvm
+    pvs: [{name: pv, base: main}]
+    vgs: [{name: vg, base: [pv]}]
+    lvs:
+    - {name: pool, base: vg, size: 1GiB, type: thin-pool}
+    - {name: root, base: vg, size: 1GiB, type: thin, thin-pool: pool, mkfs: {type: ext4, mount: {mount_point: /}}}
+`
 	for _, c := range []struct{ name, config, want string }{
 		{"the usual", strings.Replace(inside, "KIND", "", 1), `[2].luks (line 4): /boot lies inside "crypt", and GRUB opens no volume with pbkdf: argon2id, the usual; allowed: pbkdf: pbkdf2, type: luks1`},
 		{"argon2i", strings.Replace(inside, "KIND", "pbkdf: argon2i,", 1), "with pbkdf: argon2i; allowed"},
 		{"pbkdf2", strings.Replace(inside, "KIND", "pbkdf: pbkdf2,", 1), ""},
 		{"luks1", strings.Replace(inside, "KIND", "type: luks1,", 1), ""},
 		{"/boot apart", apart, ""},
+		{"thin", thin, `/boot lies on the thin volume "root", and GRUB reads none; allowed: a volume of type linear`},
+		{"root thin, /boot apart", thin + "- mkfs: {base: boot, type: ext4, mount: {mount_point: /boot}}\n", ""},
 	} {
 		err := mustGraph(t, c.config).CheckBoot()
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {

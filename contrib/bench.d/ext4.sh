@@ -18,8 +18,7 @@ part_ext4() {
     rm -rf "$work/ext4"
 }
 
-# make_tree DIR FILES FOLDERS BYTES: files of their own content, read once, so
-# that they are in the page cache.
+# make_tree DIR FILES FOLDERS BYTES: files of their own content.
 make_tree() {
     python3 - "$@" << 'END'
 import os, sys
@@ -33,6 +32,11 @@ for n in range(files):
         f.write(n.to_bytes(8, "little") + noise[n % 4096:n % 4096 + size - 8])
 END
     sync
+}
+
+# warm TREE reads it, attributes and content, so that every way finds it in the
+# caches: the kernel drops what was only written, or read once, first of all.
+warm() {
     clean sh -c 'find "$1" -type f -exec cat {} + > /dev/null' sh "$1"
 }
 
@@ -40,6 +44,7 @@ END
 ext4_by() {
     local name=$1 way=$2 tree=$3 image=$work/ext4/image
     rm -f "$image"
+    warm "$tree"
     case "$way" in
         ours) timed "$name" "$work/bin/lithify" blockdev mkfs --type ext4 --size 8GiB -N 1200000 --from "$tree" "$image" ;;
         mke2fs) timed "$name" mke2fs -q -F -t ext4 -N 1200000 -E nodiscard,assume_storage_prezeroed=1 -d "$tree" "$image" 8G ;;
@@ -81,6 +86,7 @@ large_file() {
     for i in $(times 3); do
         ext4_by "ext4-large-$i" ours "$tree"
         rm -f "$work/ext4/image"
+        warm "$tree"
         timed "ext4-cp-$i" sh -ec 'cp "$1" "$2"; sync "$2"' sh "$tree/file" "$copy"
         rm -f "$copy"
         cpu+=("$(processor "ext4-large-$i")") peers_cpu+=("$(processor "ext4-cp-$i")")
