@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker/archive"
 	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
 	is "github.com/containers/image/v5/storage"
@@ -122,7 +123,8 @@ func (i *Image) copyTo(ctx context.Context, to types.ImageReference, blobs []*bl
 	if err != nil {
 		return err
 	}
-	_, err = copy.Image(ctx, trust, to, from, &copy.Options{SourceCtx: sys, DestinationCtx: sys, PreserveDigests: true})
+	converts := to.Transport().Name() == archive.Transport.Name() // docker's own form has another manifest
+	_, err = copy.Image(ctx, trust, to, from, &copy.Options{SourceCtx: sys, DestinationCtx: sys, PreserveDigests: !converts})
 	return errors.Join(err, trust.Destroy())
 }
 

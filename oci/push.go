@@ -21,13 +21,20 @@ type PushOptions struct {
 }
 
 // Push brings the image to target, see ParseTarget, and returns its manifest
-// digest. What is there already is not sent again, and not even packed. The name
+// digest; the manifest of a docker archive is another, without a digest of its own. What is there already is not sent again, and not even packed. The name
 // is given last: when anything goes wrong, the target has the name it had, or
 // none.
 func (i *Image) Push(ctx context.Context, target string, o PushOptions) (digest string, err error) {
 	t, err := ParseTarget(target)
 	if err != nil {
 		return "", err
+	}
+	if t.archive != "" {
+		err = i.whileFresh(ctx, func() error { return i.writeArchive(ctx, t) })
+		if err != nil {
+			return "", fmt.Errorf("writing the image to %q: %w", target, oneLine(err))
+		}
+		return i.digest, nil
 	}
 	if t.local {
 		err = i.whileFresh(ctx, func() error { return i.save(ctx, t) })

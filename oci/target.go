@@ -8,12 +8,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// Target is a place for an image: a registry, or the containers-storage of the
-// user, where podman, buildah and skopeo find it.
+// Target is a place for an image: a registry, the containers-storage of the
+// user, where podman, buildah and skopeo find it, or a file or folder.
 type Target struct {
-	local bool
-	store string // containers-storage's "[driver@root+run]", or empty for the user's own
-	name  string // HOST/REPOSITORY:TAG
+	local   bool
+	store   string // containers-storage's "[driver@root+run]", or empty for the user's own
+	name    string // HOST/REPOSITORY:TAG; of an OCI layout what it is called there, or empty
+	archive string // one of archiveTransports: the image goes to path
+	path    string
 }
 
 // Local tells whether the target is on this machine.
@@ -26,12 +28,18 @@ func (t Target) Name() string { return t.name }
 const storagePrefix, registryPrefix = "containers-storage:", "docker://"
 
 // otherTransports are names that skopeo knows and that are not served here.
-var otherTransports = []string{"oci", "oci-archive", "docker-archive", "docker-daemon", "dir", "tarball", "sif", "ostree", "atomic"}
+var otherTransports = []string{"docker-daemon", "dir", "tarball", "sif", "ostree", "atomic"}
+
+const dockerArchive, ociArchive, ociLayout = "docker-archive", "oci-archive", "oci"
+
+var archiveTransports = []string{dockerArchive, ociArchive, ociLayout}
 
 // ParseTarget reads where an image shall go, without asking anybody:
 //
 //	HOST/REPOSITORY[:TAG], docker://HOST/REPOSITORY[:TAG]   that registry
 //	REPOSITORY[:TAG], containers-storage:NAME[:TAG]         the user's local images
+//	docker-archive:FILE[:NAME[:TAG]]                        a file as docker save makes it
+//	oci-archive:FILE[:TAG], oci:FOLDER[:TAG]                an OCI image layout, in a tar or not
 //
 // A first part with a dot or colon, or localhost, is a host, as docker has it;
 // without one, Docker's own registry is not meant: that is docker.io.
@@ -44,6 +52,9 @@ func ParseTarget(target string) (Target, error) {
 }
 
 func parseTarget(target string) (t Target, err error) {
+	if scheme, rest, ok := strings.Cut(target, ":"); ok && slices.Contains(archiveTransports, scheme) && !isPort(target, scheme) {
+		return parseArchive(scheme, rest)
+	}
 	rest, explicit := strings.CutPrefix(target, registryPrefix)
 	if scheme, _, ok := strings.Cut(target, ":"); ok && !explicit && slices.Contains(otherTransports, scheme) && !isPort(target, scheme) {
 		return t, fmt.Errorf("%s: is not served; allowed are %s: from there, skopeo copies an image to any place it knows", scheme, allowedTargets)
@@ -75,7 +86,38 @@ func parseTarget(target string) (t Target, err error) {
 	return t, nil
 }
 
-const allowedTargets = "HOST/REPOSITORY[:TAG], also with docker:// in front, for a registry, and NAME[:TAG] for the local images (" + storagePrefix + ")"
+// parseArchive reads FILE[:REFERENCE].
+//
+// Source: containers-transports(5).
+func parseArchive(transport, rest string) (Target, error) {
+	t := Target{archive: transport}
+	t.path, t.name, _ = strings.Cut(rest, ":")
+	switch {
+	case t.path == "":
+		return t, fmt.Errorf("no file is named; allowed is %s:FILE[:NAME]", transport)
+	case strings.HasSuffix(rest, ":") && t.name == "":
+		return t, fmt.Errorf("after the last colon a name is missing")
+	case transport != dockerArchive:
+		if strings.ContainsAny(t.name, " \t@") {
+			return t, fmt.Errorf("%q is no name for an image of a layout; allowed are letters, digits and . _ - / :", t.name)
+		}
+		return t, nil
+	}
+	if t.name == "" {
+		return t, nil
+	}
+	ref, err := name.NewTag(t.name, name.WithDefaultTag("latest"))
+	if err != nil {
+		return t, refusal(t.name, err)
+	}
+	if !strings.HasSuffix(t.name, ":"+ref.TagStr()) {
+		t.name += ":" + ref.TagStr()
+	}
+	return t, nil
+}
+
+const allowedTargets = "HOST/REPOSITORY[:TAG], also with docker:// in front, for a registry, NAME[:TAG] for the local images (" + storagePrefix +
+	"), docker-archive:FILE[:NAME], oci-archive:FILE[:TAG] and oci:FOLDER[:TAG]"
 
 // isPort tells a host called like a transport, "oci:5000/x".
 func isPort(target, scheme string) bool {

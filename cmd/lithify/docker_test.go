@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"bytes"
 	"io"
 	"log"
 	"net/http"
@@ -59,6 +60,38 @@ func TestTinyDockerLocal(t *testing.T) {
 				t.Error(r)
 			}
 		})
+	}
+}
+
+// TestTinyDockerArchive: a file relative to where the command is given, the
+// caller's own, the same bytes from root and an ordinary user; a build that fails
+// leaves the one before.
+func TestTinyDockerArchive(t *testing.T) {
+	t.Parallel()
+	made := map[string][]byte{}
+	for who, as := range tinyPeople(t) {
+		w := newTiny(t, as)
+		for _, target := range []string{"docker-archive:web.tar:team/web:1", "oci-archive:web.oci.tar:1"} {
+			_, file, _ := strings.Cut(target, ":")
+			file, _, _ = strings.Cut(file, ":")
+			w.build("web", "docker", "--reproducible", "--docker-target", target)
+			info, err := os.Stat(w.path(file))
+			must(t, err)
+			if uid := info.Sys().(*syscall.Stat_t).Uid; as != nil && int(uid) != number(as.Uid) {
+				t.Errorf("%s: %s belongs to %d", who, file, uid)
+			}
+			foreign(t, w.out, "skopeo", "inspect", target)
+			data, err := os.ReadFile(w.path(file))
+			must(t, err)
+			if first, ok := made[file]; ok && !bytes.Equal(first, data) {
+				t.Errorf("%s: %s has other bytes than another user's", who, file)
+			}
+			made[file] = data
+		}
+		must(t, os.Mkdir(w.path("folder"), 0o755))
+		must(t, os.WriteFile(w.path("folder/mine"), nil, 0o644))
+		w.fails(1, w.create("web", "docker", "--docker-target", "oci:folder"), `"folder" is there and no OCI image layout`)
+		w.fails(2, w.create("web", "docker", "--docker-target", "docker-archive:"), "no file is named")
 	}
 }
 

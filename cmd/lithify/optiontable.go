@@ -50,7 +50,7 @@ func whatOptions() []option {
 		{long: "checksum", env: "DIB_CHECKSUM", set: setChecksum, fromEnv: envChecksum,
 			help: "write .md5 and .sha256 beside each output (the variable may name one of them)"},
 		{long: "docker-target", value: "REF", env: "DOCKER_TARGET", set: setDockerTarget,
-			help: "where format docker goes: HOST/REPO:TAG, or NAME:TAG for the local images; default: the outputs' name"},
+			help: "where format docker goes: HOST/REPO:TAG, NAME:TAG for the local images, docker-archive:FILE, oci-archive:FILE or oci:FOLDER; default: the outputs' name"},
 		{long: "install-type", value: "TYPE", env: "DIB_DEFAULT_INSTALLTYPE", set: setInstallType,
 			help: "how elements install by default: source or package (source)"},
 		{long: "ramdisk-element", value: "ELEMENT", env: "RAMDISK_ELEMENT", set: setRamdiskElement,
