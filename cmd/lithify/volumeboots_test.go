@@ -166,7 +166,9 @@ var growVolume = guestWork{"lvextend -r on the mounted /", `
 before=$(df -B1 --output=size / | tail -n 1)
 lvextend -q -r -L +64M /dev/vg/lv_root
 after=$(df -B1 --output=size / | tail -n 1)
-[ $((after - before)) -ge $((56 << 20)) ]`}
+[ "$after" -gt "$before" ]
+blocks=$(dumpe2fs -h /dev/vg/lv_root 2> /dev/null | awk '/^Block count:/ { print $3 }')
+[ $((blocks * 4096)) = "$(blockdev --getsize64 /dev/vg/lv_root)" ]`}
 
 // addKey asks also that what was not given is refused.
 var addKey = guestWork{"luksAddKey", `
