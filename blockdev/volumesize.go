@@ -101,12 +101,12 @@ func (z *sizer) groupWants(v *VolumeGroup) (int64, error) {
 	volumes := z.g.logical(v.name)
 	wants := make([]int64, len(volumes))
 	for i, l := range volumes {
-		want, err := z.poolWants(l), error(nil)
+		want := z.poolWants(l)
 		if !l.Pool {
-			want, err = z.wants(l.name)
-		}
-		if err != nil {
-			return 0, err
+			var err error
+			if want, err = z.wants(l.name); err != nil {
+				return 0, err
+			}
 		}
 		wants[i] = max(1, (want+v.Extent-1)/v.Extent)
 	}

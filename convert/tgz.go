@@ -103,14 +103,14 @@ func (z *gzipStream) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-var errGzipFailed = errors.New("an earlier write of the archive went wrong")
+var errEarlierWrite = errors.New("an earlier write of the archive went wrong")
 
 // next takes an empty block.
 func (z *gzipStream) next() error {
 	select {
 	case z.current = <-z.free:
 	case <-z.failed:
-		return errGzipFailed
+		return errEarlierWrite
 	}
 	b := z.current
 	if b.in == nil {

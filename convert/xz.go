@@ -71,7 +71,7 @@ func (z *xzStream) Write(p []byte) (int, error) {
 		}
 		select {
 		case <-z.failed:
-			return total - len(p), errGzipFailed
+			return total - len(p), errEarlierWrite
 		default:
 		}
 	}

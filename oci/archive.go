@@ -14,6 +14,7 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/oci/layout"
 	spec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 )
 
 // writeArchive writes the image to a file, or adds it to an OCI layout. A file
@@ -28,11 +29,11 @@ func (i *Image) writeArchive(ctx context.Context, t Target) error {
 	switch {
 	case err != nil:
 		return err
-	case there == aLayout && t.archive == ociLayout:
-		return errors.Join(i.copyToLayout(ctx, to, t.name), syncFolder(to))
-	case there == aLayout || there == aFolder && t.archive != ociLayout:
+	case t.archive != ociLayout && there != nothing && there != aFile:
 		return fmt.Errorf("%q is a folder; allowed for %s is a file", t.path, t.archive)
-	case there == aFile && t.archive == ociLayout, there == aFolder:
+	case t.archive == ociLayout && there == aLayout:
+		return errors.Join(i.copyToLayout(ctx, to, t.name), syncFolder(to))
+	case t.archive == ociLayout && there != nothing && there != anEmptyFolder: // a rename replaces that
 		return fmt.Errorf("%q is there and no OCI image layout; allowed is one, or a name that is free", t.path)
 	}
 	work, err := os.MkdirTemp(filepath.Dir(to), "."+filepath.Base(to)+".lithify-")
@@ -52,7 +53,7 @@ func (i *Image) writeArchive(ctx context.Context, t Target) error {
 		err = syncFolder(work)
 	}
 	if err == nil {
-		err = os.Rename(made, to)
+		err = unix.Rename(made, to) // os.Rename refuses an empty folder
 	}
 	return errors.Join(err, os.RemoveAll(work))
 }
@@ -60,12 +61,12 @@ func (i *Image) writeArchive(ctx context.Context, t Target) error {
 const (
 	nothing = iota
 	aFile
-	aFolder // not empty
+	anEmptyFolder
+	aFolder
 	aLayout
 )
 
-// kindOf looks at what is where an image shall go. An empty folder is nothing: a
-// rename replaces it.
+// kindOf looks at what is where an image shall go.
 func kindOf(path string) (int, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -78,7 +79,7 @@ func kindOf(path string) (int, error) {
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil || len(entries) == 0 {
-		return nothing, err
+		return anEmptyFolder, err
 	}
 	if _, err := os.Stat(filepath.Join(path, spec.ImageLayoutFile)); err == nil {
 		return aLayout, nil

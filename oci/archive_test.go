@@ -58,6 +58,7 @@ func TestOCILayout(t *testing.T) {
 	ends := threePhases(t, s)
 	dir := t.TempDir()
 	at := filepath.Join(dir, "layout")
+	must(t, os.Mkdir(at, 0o755)) // an empty folder will do
 	first, second := phased(t, s, ends), phased(t, s, ends[:2])
 	pushTo(t, first, "oci:"+at+":one")
 	pushTo(t, second, "oci:"+at+":two")
@@ -81,6 +82,7 @@ func TestArchivesRefused(t *testing.T) {
 	img := phased(t, s, threePhases(t, s))
 	dir := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(dir, "folder/photos"), 0o755))
+	must(t, os.Mkdir(filepath.Join(dir, "empty"), 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, "file"), []byte("mine"), 0o600))
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
@@ -91,6 +93,7 @@ func TestArchivesRefused(t *testing.T) {
 		{t.Context(), "oci:" + dir + "/folder", "is there and no OCI image layout"},
 		{t.Context(), "oci:" + dir + "/file", "is there and no OCI image layout"},
 		{t.Context(), "oci-archive:" + dir + "/folder", "is a folder; allowed for oci-archive is a file"},
+		{t.Context(), "docker-archive:" + dir + "/empty", "is a folder; allowed for docker-archive is a file"},
 		{t.Context(), "docker-archive:" + dir + "/none/x.tar", "no such file or directory"},
 		{stopped, "docker-archive:" + dir + "/file", "context canceled"},
 		{stopped, "oci-archive:" + dir + "/file", "context canceled"},
@@ -102,7 +105,7 @@ func TestArchivesRefused(t *testing.T) {
 			t.Errorf("%s: %v is not a cancellation", c.target, err)
 		}
 	}
-	onlyThese(t, dir, "file", "folder")
+	onlyThese(t, dir, "empty", "file", "folder")
 	if mine, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(mine) != "mine" {
 		t.Errorf("the file is %q now, %v", mine, err)
 	}

@@ -21,9 +21,9 @@ type PushOptions struct {
 }
 
 // Push brings the image to target, see ParseTarget, and returns its manifest
-// digest; the manifest of a docker archive is another, without a digest of its own. What is there already is not sent again, and not even packed. The name
-// is given last: when anything goes wrong, the target has the name it had, or
-// none.
+// digest, which a docker archive's own manifest has not. What is there already is
+// not sent again, and not even packed; archives are always written. The name is
+// given last: when anything goes wrong, the target has the name it had, or none.
 func (i *Image) Push(ctx context.Context, target string, o PushOptions) (digest string, err error) {
 	t, err := ParseTarget(target)
 	if err != nil {

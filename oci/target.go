@@ -75,22 +75,15 @@ func parseTarget(target string) (t Target, err error) {
 	if !host {
 		t.local, rest = true, "localhost/"+rest
 	}
-	ref, err := name.NewTag(rest, name.WithDefaultTag("latest"))
-	if err != nil {
-		return t, refusal(rest, err)
-	}
-	t.name = rest
-	if !strings.HasSuffix(rest, ":"+ref.TagStr()) {
-		t.name += ":" + ref.TagStr()
-	}
-	return t, nil
+	t.name, err = withTag(rest)
+	return t, err
 }
 
 // parseArchive reads FILE[:REFERENCE].
 //
 // Source: containers-transports(5).
-func parseArchive(transport, rest string) (Target, error) {
-	t := Target{archive: transport}
+func parseArchive(transport, rest string) (t Target, err error) {
+	t.archive = transport
 	t.path, t.name, _ = strings.Cut(rest, ":")
 	switch {
 	case t.path == "":
@@ -106,14 +99,17 @@ func parseArchive(transport, rest string) (Target, error) {
 	if t.name == "" {
 		return t, nil
 	}
-	ref, err := name.NewTag(t.name, name.WithDefaultTag("latest"))
+	t.name, err = withTag(t.name)
+	return t, err
+}
+
+// withTag is a name with its tag, latest where it has none.
+func withTag(text string) (string, error) {
+	ref, err := name.NewTag(text, name.WithDefaultTag("latest"))
 	if err != nil {
-		return t, refusal(t.name, err)
+		return "", refusal(text, err)
 	}
-	if !strings.HasSuffix(t.name, ":"+ref.TagStr()) {
-		t.name += ":" + ref.TagStr()
-	}
-	return t, nil
+	return strings.TrimSuffix(text, ":"+ref.TagStr()) + ":" + ref.TagStr(), nil
 }
 
 const allowedTargets = "HOST/REPOSITORY[:TAG], also with docker:// in front, for a registry, NAME[:TAG] for the local images (" + storagePrefix +

@@ -13,15 +13,16 @@ func (b *Builder) Hooks() *elements.Tree { return b.o.Hooks }
 
 // RunExtra runs the hooks of a phase beside the contract's ten inside the tree of c,
 // which nobody keeps: elements.RamdiskBuild and RamdiskInstall. They see the hooks
-// tree at /tmp/in_target.d, and the variables more beside their usual ones. It returns how many hooks ran; a failed one gives a *HookError.
-func (b *Builder) RunExtra(ctx context.Context, c Container, phase elements.Phase, more Environment) (int, error) {
+// tree at /tmp/in_target.d, and the variables more beside their usual ones. A failed
+// hook gives a *HookError.
+func (b *Builder) RunExtra(ctx context.Context, c Container, phase elements.Phase, more Environment) error {
 	hooks := b.o.Hooks.Hooks(phase)
 	if len(hooks) == 0 {
-		return 0, nil
+		return nil
 	}
 	v, err := newView(b.o.Hooks, phase, b.env["DIB_HOOKS_VIEW"] == "full")
 	if err != nil {
-		return 0, err
+		return err
 	}
 	w := &bench{run: &run{Builder: b}, c: c}
 	more = more.with(Environment{"TMP_HOOKS_PATH": target})
@@ -29,11 +30,11 @@ func (b *Builder) RunExtra(ctx context.Context, c Container, phase elements.Phas
 		b.o.Observe(Event{Phase: string(phase), Element: h.Element, Name: h.Name})
 		env, _ := b.env.visible(v.names, false, b.passTo(v, h.Path))
 		if err := w.hook(ctx, v, h, env.with(more)); err != nil {
-			return 0, err
+			return err
 		}
 		b.o.Observe(Event{Phase: string(phase), Element: h.Element, Name: h.Name, Done: true})
 	}
-	return len(hooks), nil
+	return nil
 }
 
 // Output runs a program of the tree of c and gives what it prints.

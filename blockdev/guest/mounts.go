@@ -15,7 +15,7 @@ const ownMounts = "LITHIFY_TEST_MOUNTS"
 // file system is mounted has a copy of the mount, and the file system is not
 // written out when the test unmounts it. The tests of other packages, which run
 // at the same time, make namespaces by the dozen. It does nothing for others than
-// root.
+// root. Where it cannot, it ends the program: TestMain has nobody to tell.
 func OwnMounts() {
 	if os.Geteuid() != 0 {
 		return

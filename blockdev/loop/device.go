@@ -24,7 +24,8 @@ type device struct {
 const attachTries = 64
 
 // attach puts size bytes of the image from offset on behind a free loop device,
-// which carries a name, or as much of it as fits. Sizes are bytes. nodes is a folder for device nodes where /dev takes none.
+// which carries a name, or as much of it as fits. Sizes are bytes. nodes is a folder
+// for device nodes where /dev takes none.
 func attach(image *os.File, name string, offset, size int64, sectorSize int, nodes string) (*device, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {

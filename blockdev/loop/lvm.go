@@ -196,7 +196,7 @@ func (g *group) finish() error {
 	})
 }
 
-// release closes the group's volumes.
+// letGo closes the group's volumes.
 func (g *group) letGo() error {
 	var all []error
 	for _, l := range g.plan.Group.Logical {

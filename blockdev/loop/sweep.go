@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lithify/lithify/blockdev"
+	"github.com/lithify/lithify/blockdev/physical"
 )
 
 // Sweep removes what disks with volumes have left in the kernel whose process was
@@ -129,7 +130,7 @@ func (s *sweep) run(ctx context.Context) error {
 		all = append(all, removeMDNode(a))
 	}
 	for _, w := range s.works {
-		all = append(all, unmountAll(func(_, _, target string) bool { return strings.HasPrefix(target, w+"/") }))
+		all = append(all, unmountAll(func(m physical.Mount) bool { return strings.HasPrefix(m.Target, w+"/") }))
 	}
 	return errors.Join(all...)
 }
@@ -287,41 +288,25 @@ func unmountDevice(kernel string) error {
 		names = append(names, "/dev/mapper/"+name)
 	}
 	// A btrfs has a number of its own, and names its device.
-	return unmountAll(func(device, source, _ string) bool {
-		return device == strings.TrimSpace(string(number)) || slices.Contains(names, source)
+	return unmountAll(func(m physical.Mount) bool {
+		return m.Device == strings.TrimSpace(string(number)) || slices.Contains(names, m.Source)
 	})
 }
 
-// unmountAll unmounts those mounts of this namespace that it is asked for by device
-// number, source and target, the last one first.
-func unmountAll(wanted func(device, source, target string) bool) error {
-	data, err := os.ReadFile("/proc/self/mountinfo")
+// unmountAll unmounts those mounts of this namespace that it is asked for, the last
+// one first.
+func unmountAll(wanted func(physical.Mount) bool) error {
+	mounts, err := physical.Mounts()
 	if err != nil {
 		return err
 	}
-	var targets []string
-	for line := range strings.Lines(string(data)) {
-		words := strings.Fields(line)
-		dash := slices.Index(words, "-")
-		if dash < 5 || dash+2 >= len(words) {
+	for _, m := range slices.Backward(mounts) {
+		if !wanted(m) {
 			continue
 		}
-		if target := unescape(words[4]); wanted(words[2], unescape(words[dash+2]), target) {
-			targets = append(targets, target)
-		}
-	}
-	for _, t := range slices.Backward(targets) {
-		if err := unix.Unmount(t, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("unmounting %s: %w", t, err)
+		if err := unix.Unmount(m.Target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("unmounting %s: %w", m.Target, err)
 		}
 	}
 	return nil
-}
-
-// unescape undoes what mountinfo does to blanks and the like: \040.
-func unescape(s string) string {
-	for _, c := range " \t\n\\" {
-		s = strings.ReplaceAll(s, fmt.Sprintf(`\%03o`, c), string(c))
-	}
-	return s
 }

@@ -16,6 +16,8 @@ import (
 
 // volume is a volume group, an array or an encrypted volume that is there.
 type volume interface {
+	// make makes it of its bases, under a name that nobody else has.
+	make(context.Context) error
 	// finish lets go of the volume, whose devices nobody uses any more, and gives
 	// its headers the names and ids of the plan.
 	finish() error
@@ -67,7 +69,7 @@ func (d *disk) volume(ctx context.Context, p *blockdev.VolumePlan, name string) 
 	// What a tool leaves that fails half-way is to go too.
 	d.made = append(d.made, made{p, v})
 	d.undo.push(func() error { return d.dropLast(v) })
-	return v.(interface{ make(context.Context) error }).make(ctx)
+	return v.make(ctx)
 }
 
 // dropLast drops the volume that was made last, unless finish was there before.

@@ -14,8 +14,8 @@ import (
 // names the machine that built it, or the names it had there, goes: paths of
 // devices, host names, a system ID. Logical volumes are found by their names, and
 // LVM's hidden ones, which g does not list, get ids derived from the group's. Places
-// and kinds of volumes stay as they are, but that a full thin pool waits for more. Physical volumes must be those of g in its
-// order, with data where DataStart says.
+// and kinds of volumes stay as they are, but that a full thin pool waits for more.
+// Physical volumes must be those of g in its order, with data where DataStart says.
 func (g Group) Restate(backup []byte) ([]byte, error) {
 	if err := g.checkIdentity(); err != nil {
 		return nil, err

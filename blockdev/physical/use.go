@@ -79,24 +79,19 @@ func used(n number, path string) (string, error) {
 	return "", nil
 }
 
-// mountedAt looks for mounts of the devices (proc_pid_mountinfo(5)).
-func mountedAt(parts map[number]string) (why string, err error) {
-	err = eachLine("/proc/self/mountinfo", func(words []string) {
-		if len(words) < 5 {
-			return
+// mountedAt looks for mounts of the devices.
+func mountedAt(parts map[number]string) (string, error) {
+	mounts, err := Mounts()
+	for _, m := range mounts {
+		n, _ := parseNumber(m.Device)
+		if parts[n] == "" && filepath.IsAbs(m.Source) { // btrfs
+			n = deviceNumber(m.Source)
 		}
-		n, _ := parseNumber(words[2])
-		// btrfs has a number of its own; behind the dash stand type and source.
-		for i, w := range words {
-			if w == "-" && i+2 < len(words) && parts[n] == "" && filepath.IsAbs(words[i+2]) {
-				n = deviceNumber(words[i+2])
-			}
+		if name := parts[n]; name != "" {
+			return fmt.Sprintf("%s is mounted at %s", name, m.Target), nil
 		}
-		if name := parts[n]; name != "" && why == "" {
-			why = fmt.Sprintf("%s is mounted at %s", name, words[4])
-		}
-	})
-	return why, err
+	}
+	return "", err
 }
 
 func swappedTo(parts map[number]string) (why string, err error) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -178,20 +177,13 @@ func nothingMountedBelow(dir string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	// proc_pid_mountinfo(5): the fifth word is the place, with blanks as \040.
-	blanks := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if words := strings.Fields(lines.Text()); len(words) > 4 && strings.HasPrefix(blanks.Replace(words[4]), dir+"/") {
-			return fmt.Errorf("%q is still mounted; unmount it first", blanks.Replace(words[4]))
+	mounts, err := physical.Mounts()
+	for _, m := range mounts {
+		if strings.HasPrefix(m.Target, dir+"/") {
+			return fmt.Errorf("%q is still mounted; unmount it first", m.Target)
 		}
 	}
-	return lines.Err()
+	return err
 }
 
 // drop is delete by back end file.

@@ -31,15 +31,19 @@ func build(ctx context.Context, o Options, u *ui) error {
 func (j *job) run(ctx context.Context) (err error) {
 	began := time.Now()
 	defer func() { err = errors.Join(err, j.close()) }()
-	for _, stage := range []struct {
+	type stage struct {
 		name string
 		do   func(context.Context) error
-	}{
+	}
+	fill := stage{"creating the disk", j.createDisks}
+	if j.o.Ramdisk { // which has no disk
+		fill = stage{"assembling the ramdisk", j.assembleRamdisk}
+	}
+	for _, stage := range []stage{
 		{"checking", j.check},
 		{"planning", j.plan},
 		{"building the tree", j.buildTree},
-		{"creating the disk", j.createDisks},
-		{"assembling the ramdisk", j.assembleRamdisk},
+		fill,
 		{"writing outputs", j.writeOutputs},
 		{"publishing", j.publish},
 	} {

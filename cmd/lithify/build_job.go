@@ -313,7 +313,7 @@ func (j *job) plan(ctx context.Context) error {
 // environment; preview is for a build that is only planned.
 func (j *job) prepare(ctx context.Context, preview bool) error {
 	root := j.o.storeRoot()
-	if os.Geteuid() == 0 && !runner.InUserNamespace() {
+	if !preview && os.Geteuid() == 0 && !runner.InUserNamespace() {
 		if err := loop.Sweep(ctx, ""); err != nil {
 			j.ui.Warn(err.Error())
 		}

@@ -56,7 +56,7 @@ func whatOptions() []option {
 		{long: "ramdisk-element", value: "ELEMENT", env: "RAMDISK_ELEMENT", set: setRamdiskElement,
 			help: "element that makes a ramdisk (ramdisk)"},
 		{long: "ramdisk-compression", value: "KIND", ours: true, set: setRamdiskCompression,
-			help: "how a ramdisk is compressed: " + strings.Join(convert.StreamKinds(), ", ") + " (gzip)"},
+			help: "how a ramdisk is compressed: " + strings.Join(convert.StreamKinds(), ", ") + " (" + convert.StreamKinds()[0] + ")"},
 	}
 }
 

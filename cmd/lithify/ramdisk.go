@@ -109,9 +109,6 @@ func (j *job) checkRamdisk() error {
 
 // assembleRamdisk finds out which files the ramdisk has.
 func (j *job) assembleRamdisk(ctx context.Context) (err error) {
-	if !j.o.Ramdisk {
-		return nil
-	}
 	wanted, err := j.readRamdisk()
 	if err != nil {
 		return err
@@ -298,7 +295,7 @@ func (j *job) changeRamdisk(ctx context.Context, a *ramdisk.Archive) (*ramdisk.A
 		err = a.Extract(ctx, at)
 	}
 	if err == nil {
-		_, err = j.builder.RunExtra(ctx, j.ramdisk.stage, elements.RamdiskInstall, rootfs.Environment{"TMP_MOUNT_PATH": stageFolder})
+		err = j.builder.RunExtra(ctx, j.ramdisk.stage, elements.RamdiskInstall, rootfs.Environment{"TMP_MOUNT_PATH": stageFolder})
 	}
 	if err != nil {
 		return nil, err
@@ -353,7 +350,7 @@ func (j *job) ramdiskByHooks(ctx context.Context, wanted elements.Ramdisk, versi
 		return nil, fmt.Errorf("writing the fragments for the hooks: %w", err)
 	}
 	env := rootfs.Environment{"TMP_MOUNT_PATH": stageFolder, "RAMDISK_INIT": stageInit, "RAMDISK_KERNEL_VERSION": version}
-	if _, err := j.builder.RunExtra(ctx, j.ramdisk.stage, elements.RamdiskBuild, env); err != nil {
+	if err := j.builder.RunExtra(ctx, j.ramdisk.stage, elements.RamdiskBuild, env); err != nil {
 		return nil, err
 	}
 	return j.addToStage(ctx, at, more, version)

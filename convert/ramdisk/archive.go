@@ -56,8 +56,11 @@ func (a *Archive) Dir(name string, mode fs.FileMode) {
 	a.entries[name] = &entry{mode: unix.S_IFDIR | uint32(mode.Perm()) | sticky(mode)}
 }
 
+// specialBits are the bits beside the permissions, as Go and stat(2) have them.
+var specialBits = map[fs.FileMode]uint32{fs.ModeSetuid: unix.S_ISUID, fs.ModeSetgid: unix.S_ISGID, fs.ModeSticky: unix.S_ISVTX}
+
 func sticky(mode fs.FileMode) (bits uint32) {
-	for flag, bit := range map[fs.FileMode]uint32{fs.ModeSetuid: unix.S_ISUID, fs.ModeSetgid: unix.S_ISGID, fs.ModeSticky: unix.S_ISVTX} {
+	for flag, bit := range specialBits {
 		if mode&flag != 0 {
 			bits |= bit
 		}
@@ -303,7 +306,7 @@ func (a *Archive) Extract(ctx context.Context, dir string) (err error) {
 
 func fileMode(mode uint32) fs.FileMode {
 	m := fs.FileMode(mode & 0o777)
-	for flag, bit := range map[fs.FileMode]uint32{fs.ModeSetuid: unix.S_ISUID, fs.ModeSetgid: unix.S_ISGID, fs.ModeSticky: unix.S_ISVTX} {
+	for flag, bit := range specialBits {
 		if mode&bit != 0 {
 			m |= flag
 		}

@@ -120,7 +120,7 @@ func (a *Archive) Devices() {
 	a.Char("dev/null", 0o666, 1, 3)
 }
 
-// tree adds what is at a path of the tree, with the links that lead there.
+// fromTree adds what is at a path of the tree, with the links that lead there.
 func (p *planner) fromTree(name string) (followed, error) {
 	f := p.t.follow(name)
 	if f.err != nil {
