@@ -89,7 +89,7 @@ func leftOutFile(name string) bool {
 			return true
 		}
 	}
-	alone := []string{"element-deps", "element-provides", "pkg-map", "svc-map", "one-step-per-phase", "binds", "host-files", "output-files", servesFile, ramdiskFile}
+	alone := []string{"element-deps", "element-provides", "pkg-map", "svc-map", "one-step-per-phase", "binds", "host-files", "output-files", servesFile, ramdiskFile, baseImageFile, makesRootFile}
 	return slices.Contains(alone, name) || strings.HasSuffix(name, ".pyc")
 }
 

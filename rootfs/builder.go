@@ -30,7 +30,11 @@ type Options struct {
 	// Base is the image that this one starts from, nil for the empty tree. Its
 	// installing phases come first, as they are in a build of its own. Its
 	// elements are among Elements, and Hooks is merged onto them.
-	Base        *Builder
+	Base *Builder
+	// Image gives the container image that the tree starts from in the place of
+	// the empty one, given what environment.d made of the variables. Nil, like an
+	// Open that is nil, means none. It is not asked when there is a Base.
+	Image       func(ctx context.Context, env Environment) (BaseImage, error)
 	Environment Environment // the caller's and the contract's variables
 	Packages    []string    // installed after the install phase
 	Work        string      // folder of this build only, on any file system
@@ -62,6 +66,12 @@ type Options struct {
 	Output  io.Writer   // what hooks print
 	Observe func(Event) // told of every step, from one goroutine
 	Logger  *slog.Logger
+}
+
+// BaseImage is a container image as a tree to start from.
+type BaseImage struct {
+	Digest string                                   // of its content: what every step depends on
+	Open   func(ctx context.Context) (Layer, error) // its tree, held until the store is closed
 }
 
 // Event is one step's begin or end.
@@ -109,6 +119,7 @@ type Builder struct {
 	o        Options
 	env      Environment // after environment.d
 	answers  inputs
+	image    BaseImage // none where Open is nil
 	packs    map[elements.Phase]elements.PackageList
 	maps     map[string][]byte
 	services elements.ServiceMap
@@ -143,6 +154,12 @@ func New(ctx context.Context, o Options) (*Builder, error) {
 	}
 	if err := b.checkBreaks(); err != nil {
 		return nil, err
+	}
+	if o.Image != nil && o.Base == nil {
+		var err error
+		if b.image, err = o.Image(ctx, b.env); err != nil {
+			return nil, err
+		}
 	}
 	answers, err := b.ask(ctx, "")
 	b.answers = answers
@@ -259,6 +276,9 @@ func (b *Builder) first(base Key) Key {
 	if b.o.Epoch != nil {
 		in.add("epoch", []byte("2 "+b.o.Epoch.UTC().Format(time.RFC3339))) // 2: bench.settle
 	}
+	if b.image.Open != nil {
+		in.add("base image", []byte(b.image.Digest))
+	}
 	for name, sum := range b.answers {
 		if answersFor(name) == "" {
 			in["answer "+name] = sum
@@ -298,9 +318,13 @@ func (b *Builder) begin(ctx context.Context) (*run, error) {
 	if b.o.Base != nil {
 		return b.o.Base.install(ctx, b)
 	}
-	base, err := b.o.Store.Base(ctx)
+	open := b.o.Store.Base
+	if b.image.Open != nil {
+		open = b.image.Open
+	}
+	base, err := open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("opening the empty base: %w", err)
+		return nil, fmt.Errorf("opening the tree to start from: %w", err)
 	}
 	return &run{Builder: b, layer: base, key: b.first("")}, nil
 }

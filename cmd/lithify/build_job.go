@@ -34,6 +34,9 @@ type job struct {
 	base     *job // the image that this one starts from, resolved; nil: none
 	elements []elements.Element
 	hooks    *elements.Tree
+	image    string         // reference of the base image, with its variables; empty: none
+	pulled   *oci.BaseImage // what it stands for
+	planned  bool           // nothing is built
 	graph    *blockdev.Graph
 	formats  []convert.Format
 	format   convert.FormatOptions
@@ -107,6 +110,9 @@ func (j *job) resolve() error {
 			return usagef("RUN_PARTS_REGEX: %w", err)
 		}
 		j.hooks.NameHooks(names)
+	}
+	if err := j.chooseImage(); err != nil {
+		return err
 	}
 	return j.hooks.LinkInstallTypes(j.installTypes())
 }
@@ -251,6 +257,9 @@ func (j *job) checkHost(ctx context.Context) error {
 	for _, e := range j.elements {
 		switch e.Name {
 		case "debootstrap":
+			if j.image != "" {
+				break
+			}
 			needs = append(needs, "mmdebstrap|debootstrap")
 		case "source-repositories":
 			needs = append(needs, "git", "tar")
@@ -335,7 +344,10 @@ func (j *job) newBuilder(ctx context.Context, root string, preview bool) (*rootf
 	if err != nil {
 		return nil, err
 	}
-	options.Preview = preview
+	options.Preview, j.planned = preview, preview
+	if j.image != "" {
+		options.Image = j.findImage
+	}
 	if j.base != nil {
 		if options.Base, err = j.baseBuilder(ctx, root, preview, options.Observe); err != nil {
 			return nil, err

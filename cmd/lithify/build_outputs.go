@@ -127,8 +127,11 @@ func (j *job) publish(ctx context.Context) error {
 func (j *job) gatherManifests() error {
 	inside := filepath.Join(j.tree, "etc/dib-manifests")
 	entries, err := os.ReadDir(inside)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && j.startedFrom() == nil {
 		return nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
 	if err != nil {
 		return fmt.Errorf("reading the manifests: %w", err)
@@ -140,6 +143,9 @@ func (j *job) gatherManifests() error {
 	texts := map[string]string{
 		"dib_environment": dumpDIB(j.o.Environment),
 		"dib_arguments":   strings.Join(j.o.Args, " ") + "\n",
+	}
+	if b := j.startedFrom(); b != nil {
+		texts[baseManifest+"-"+filepath.Base(j.o.Name)] = b.Reference + " " + b.Digest + "\n"
 	}
 	for _, e := range entries {
 		if _, ours := texts[e.Name()]; ours || !e.Type().IsRegular() {
@@ -159,6 +165,9 @@ func (j *job) gatherManifests() error {
 	j.manifests = true
 	return nil
 }
+
+// baseManifest names the image that a build started from, and its digest.
+const baseManifest = "dib-manifest-base-image"
 
 // manifestName adds the image's name where the contract has it.
 func (j *job) manifestName(name string) string {

@@ -150,7 +150,7 @@ func why(s rootfs.PreviewStep) []string {
 		lines = append(lines, fmt.Sprintf("%s: was %s, is %s", c.Input, short(c.Old), short(c.New)))
 	}
 	if s.NewBase && len(lines) == 0 {
-		lines = append(lines, "it was made on another tree: the architecture, SOURCE_DATE_EPOCH, or what the archive has is not what it was")
+		lines = append(lines, "it was made on another tree: the architecture, SOURCE_DATE_EPOCH, the base image, or what the archive has is not what it was")
 	}
 	return lines
 }
