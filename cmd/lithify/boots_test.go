@@ -31,6 +31,7 @@ type bootImage struct {
 	newerTools bool
 	// together asks the guest for what its elements, most of the library's, promise.
 	together bool
+	prepare  func(t *testing.T, b *debianBuild) // before the build
 	boots    []bootRow
 }
 
@@ -87,6 +88,12 @@ var bootImages = []bootImage{
 	},
 }
 
+// containerImages start from a container image.
+var containerImages = []bootImage{{
+	name: "container", elements: []string{"debian-container", "block-device-efi"}, prepare: containerOfDebian,
+	boots: []bootRow{{name: "uefi", expect: boottest.Expect{Firmware: boottest.UEFI, Mounts: efiMounts, Size: bigDisk, Release: "bookworm"}}},
+}}
+
 // severalConfig has several file systems on several disks, all started by BIOS.
 const severalConfig = `
 - local_loop: {name: image0}
@@ -137,7 +144,7 @@ func TestBoots(t *testing.T) {
 	if kept := os.Getenv("LITHIFY_TEST_STORE"); kept != "" {
 		builds.env = append(builds.env, "LITHIFY_STORE="+kept)
 	}
-	for _, i := range slices.Concat(bootImages, volumeImages) {
+	for _, i := range slices.Concat(bootImages, volumeImages, containerImages) {
 		t.Run(i.name, func(t *testing.T) {
 			if i.all && !allBoots() {
 				t.Skip(bootsVar + "=all starts this one too")
@@ -194,6 +201,9 @@ func (i bootImage) test(t *testing.T, b debianBuild, key ssh.Signer) {
 	var all *together
 	if i.together {
 		all = newTogether(&b)
+	}
+	if i.prepare != nil {
+		i.prepare(t, &b)
 	}
 	if i.config != "" {
 		b.env = append(b.env, "DIB_BLOCK_DEVICE_CONFIG="+i.config)
