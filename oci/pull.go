@@ -31,6 +31,8 @@ type PullOptions struct {
 	Architecture string // as in GOARCH; default: this machine's
 	Variant      string // "v7" of arm, for instance; default: what goes with the architecture
 	AuthFile     string // podman's file of credentials, where it is not in its usual place (REGISTRY_AUTH_FILE)
+	Policy       string // policy.json, where it is not in its usual places
+	Registries   string // registries.conf, likewise (CONTAINERS_REGISTRIES_CONF)
 	Offline      bool   // nobody is asked: the image is what it was the last time
 }
 
@@ -224,6 +226,7 @@ func (s *Store) pullContext(from source, o PullOptions) (*types.SystemContext, *
 	sys := &types.SystemContext{
 		BigFilesTemporaryDir: s.work, BlobInfoCacheDir: s.work, AuthFilePath: o.AuthFile,
 		OSChoice: "linux", ArchitectureChoice: o.Architecture, VariantChoice: o.Variant, DockerRegistryUserAgent: "lithify",
+		SignaturePolicyPath: o.Policy, SystemRegistriesConfPath: o.Registries,
 	}
 	policy, err := signature.DefaultPolicy(sys)
 	if err != nil && strings.Contains(err.Error(), "no policy.json file found") {

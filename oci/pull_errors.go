@@ -31,7 +31,7 @@ func pullHint(err error) error {
 		return fmt.Errorf("policy.json forbids it: %w (see containers-policy.json(5))", err)
 	case errors.As(err, &certificate):
 		return fmt.Errorf("%w (put the registry's authority into /etc/containers/certs.d/HOST:PORT/ca.crt)", err)
-	case errors.As(err, &login), says("unauthorized", "authentication required", "denied"):
+	case errors.As(err, &login), says("unauthorized", "authentication required", "denied", "StatusCode: 403", "StatusCode: 401", "403 (Forbidden)"):
 		return fmt.Errorf("%w (log in with `podman login` or `docker login`, and see that the account may read there; some registries say so of names that do not exist)", err)
 	case says("manifest unknown", "name unknown", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"):
 		return fmt.Errorf("%w (is the name right, and the tag?)", err)

@@ -36,7 +36,7 @@ func (j *job) findImage(ctx context.Context, env rootfs.Environment) (rootfs.Bas
 	preview := j.planned
 	b, err := j.store.FindBaseImage(ctx, reference, oci.PullOptions{
 		Architecture: goArch(j.o.Arch), Variant: goVariant(j.o.Arch), AuthFile: j.o.Environment["REGISTRY_AUTH_FILE"],
-		Offline: j.o.Offline || preview,
+		Registries: j.o.Environment["CONTAINERS_REGISTRIES_CONF"], Offline: j.o.Offline || preview,
 	})
 	if preview && errors.Is(err, oci.ErrNotPulled) {
 		b, err = &oci.BaseImage{Reference: reference, Digest: "not pulled yet"}, nil

@@ -54,7 +54,7 @@ func containerOfDebian(t *testing.T, b *debianBuild) {
 	}
 	layer, err := tarball.LayerFromFile(archive, tarball.WithMediaType(types.OCILayer))
 	must(t, err)
-	image, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), layer)
+	image, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), layer)
 	must(t, err)
 	config, err := image.ConfigFile()
 	must(t, err)
