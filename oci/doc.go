@@ -12,6 +12,7 @@
 //	ROOT/overlay*, ROOT/storage.lock   containers/storage's graph root
 //	ROOT/lithify/version               format of what follows
 //	ROOT/lithify/base.json             which layer is the empty base
+//	ROOT/lithify/images/NAME.json      what the name of a base image stood for, by hash of name and platform
 //	ROOT/lithify/records/KEY.json      one sealed step each; the mtime is the last use
 //	ROOT/lithify/folds/LAYER.json      the layer that stands for LAYER's whole stack
 //	ROOT/lithify/info/LAYER.json       size and hard links of LAYER (can be found again)
