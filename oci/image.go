@@ -29,6 +29,10 @@ import (
 type ImageConfig struct {
 	Phases []rootfs.PhaseLayer // one layer for each that changed something; none: one for the whole tree
 
+	// Base is the image that the tree goes back to: its layers come first, as they
+	// are, and its configuration counts where this one says nothing.
+	Base *BaseImage
+
 	Architecture      string // as in GOARCH; default: this machine's
 	Cmd, Entrypoint   []string
 	Env               []string // NAME=VALUE
@@ -47,6 +51,7 @@ type Image struct {
 	dir    string // OCI image layout; blobs that were not needed are missing
 	id     string
 	digest string
+	top    rootfs.Layer
 
 	mu    sync.Mutex // one blob at a time: each keeps all processors busy
 	blobs []*blob
@@ -58,6 +63,9 @@ type blob struct {
 	phase    string
 	from, to rootfs.Layer // from is nil for the first
 	rec      blobRecord
+
+	base  *BaseImage // the layer is one of this image's; from and to are nil
+	media types.MediaType
 }
 
 // ID is the digest of the configuration, as docker and podman show it.
@@ -105,8 +113,15 @@ func checkEnv(env []string) error {
 
 // describe finds or makes the blobs, and the image's digests.
 func (i *Image) describe(ctx context.Context, l rootfs.Layer) error {
-	i.blobs = nil
+	i.blobs, i.top = nil, l
 	var below rootfs.Layer
+	if b := i.cfg.Base; b != nil && len(b.Layers) > 0 {
+		tree, err := b.Layer(ctx)
+		if err != nil {
+			return err
+		}
+		below, i.blobs = tree, b.baseBlobs()
+	}
 	for _, p := range append(slices.Clone(i.cfg.Phases), rootfs.PhaseLayer{Layer: l}) {
 		if below != nil && below.ID() == p.Layer.ID() {
 			continue
@@ -165,7 +180,7 @@ func (i *Image) open(ctx context.Context) (v1.Image, error) {
 	var adds []mutate.Addendum
 	for _, b := range i.blobs {
 		by := i.cfg.CreatedBy
-		if by == "" {
+		if by == "" || b.base != nil {
 			by = b.phase
 		}
 		adds = append(adds, mutate.Addendum{
@@ -173,7 +188,11 @@ func (i *Image) open(ctx context.Context) (v1.Image, error) {
 			History: v1.History{Created: created, CreatedBy: by, Author: i.cfg.Author},
 		})
 	}
-	return mutate.Append(img, adds...)
+	img, err = mutate.Append(img, adds...)
+	if a := i.cfg.annotations(); err == nil && a != nil {
+		img = mutate.Annotations(img, a).(v1.Image)
+	}
+	return img, err
 }
 
 func (i *Image) configuration(created v1.Time) *v1.ConfigFile {
@@ -181,7 +200,7 @@ func (i *Image) configuration(created v1.Time) *v1.ConfigFile {
 	if c.Architecture == "" {
 		c.Architecture = runtime.GOARCH
 	}
-	return &v1.ConfigFile{
+	file := &v1.ConfigFile{
 		OS: "linux", Architecture: c.Architecture, Author: c.Author, Created: created,
 		RootFS: v1.RootFS{Type: "layers"},
 		Config: v1.Config{
@@ -189,6 +208,8 @@ func (i *Image) configuration(created v1.Time) *v1.ConfigFile {
 			Labels: maps.Clone(c.Labels), WorkingDir: c.WorkingDir,
 		},
 	}
+	c.inherit(&file.Config)
+	return file
 }
 
 // ensure makes a blob that is known but not there.
@@ -197,6 +218,9 @@ func (i *Image) ensure(ctx context.Context, b *blob) error {
 	defer i.mu.Unlock()
 	if _, err := os.Lstat(blobFile(i.blobFolder(), b.rec.Digest)); !errors.Is(err, os.ErrNotExist) {
 		return err
+	}
+	if b.base != nil {
+		return b.base.fetchBlob(ctx, b.rec, i.blobFolder())
 	}
 	rec, err := i.s.makeBlob(ctx, b.from, b.to, i.blobFolder())
 	if err != nil {
@@ -214,14 +238,16 @@ var errStale = errors.New("the archive of a layer is not as recorded")
 
 // renew forgets what is recorded of the image's blobs and makes all anew.
 func (i *Image) renew(ctx context.Context) error {
-	top := i.blobs[len(i.blobs)-1].to
 	for _, b := range i.blobs {
+		if b.base != nil {
+			continue
+		}
 		if err := os.Remove(i.s.blobPath(b.from, b.to)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
 	i.stale = false
-	return i.describe(ctx, top)
+	return i.describe(ctx, i.top)
 }
 
 // whileFresh does something with the image's blobs, and once more when a record
@@ -245,10 +271,16 @@ type imageLayer struct {
 	b   *blob
 }
 
-func (l imageLayer) Digest() (v1.Hash, error)            { return v1.NewHash(l.b.rec.Digest) }
-func (l imageLayer) DiffID() (v1.Hash, error)            { return v1.NewHash(l.b.rec.DiffID) }
-func (l imageLayer) Size() (int64, error)                { return l.b.rec.Size, nil }
-func (l imageLayer) MediaType() (types.MediaType, error) { return types.OCILayer, nil }
+func (l imageLayer) Digest() (v1.Hash, error) { return v1.NewHash(l.b.rec.Digest) }
+func (l imageLayer) DiffID() (v1.Hash, error) { return v1.NewHash(l.b.rec.DiffID) }
+func (l imageLayer) Size() (int64, error)     { return l.b.rec.Size, nil }
+
+func (l imageLayer) MediaType() (types.MediaType, error) {
+	if l.b.media != "" {
+		return l.b.media, nil
+	}
+	return types.OCILayer, nil
+}
 
 func (l imageLayer) Compressed() (io.ReadCloser, error) {
 	if err := l.i.ensure(l.ctx, l.b); err != nil {

@@ -42,6 +42,7 @@ type BaseImage struct {
 	Reference string           // in full: docker://docker.io/library/debian:bookworm
 	Digest    string           // of the platform's manifest, never of the index around it
 	Config    spec.ImageConfig // Env, Cmd and so on
+	Layers    []BaseLayer      // lowest first
 
 	s *Store
 	o PullOptions
@@ -51,6 +52,7 @@ type BaseImage struct {
 type baseImageRecord struct {
 	Reference, Digest string
 	Config            spec.ImageConfig
+	Layers            []BaseLayer
 	Asked             time.Time
 }
 
@@ -105,7 +107,7 @@ func (b *BaseImage) remember() error {
 	if err != nil {
 		return fmt.Errorf("reading %q: %w (remove the file, and build without --offline)", b.recordPath(), err)
 	}
-	b.Digest, b.Config = rec.Digest, rec.Config
+	b.Digest, b.Config, b.Layers = rec.Digest, rec.Config, rec.Layers
 	return nil
 }
 
@@ -113,7 +115,7 @@ func (b *BaseImage) note() error {
 	if err := os.MkdirAll(filepath.Dir(b.recordPath()), 0o700); err != nil {
 		return err
 	}
-	return b.s.writeDurable(b.recordPath(), baseImageRecord{b.Reference, b.Digest, b.Config, time.Now().UTC()})
+	return b.s.writeDurable(b.recordPath(), baseImageRecord{b.Reference, b.Digest, b.Config, b.Layers, time.Now().UTC()})
 }
 
 // ask reads the manifest, chooses the platform's out of an index, and reads the
@@ -211,7 +213,8 @@ func (b *BaseImage) describe(ctx context.Context, sys *types.SystemContext, unpa
 		return errors.New("the image has no layers")
 	}
 	b.Digest, b.Config = sum.String(), config.Config
-	return nil
+	b.Layers, err = layersOf(img.LayerInfos(), config)
+	return err
 }
 
 // key names the sealed layer of an image: its manifest names all its content.

@@ -32,7 +32,7 @@ func defaultDockerTarget(o *Options) error {
 // pushImage makes an image of the tree and brings it to the registry, or to the
 // user's local images.
 func (j *job) pushImage(ctx context.Context, i int) error {
-	config := oci.ImageConfig{Architecture: goArch(j.o.Arch), Phases: imagePhases(j.result)}
+	config := oci.ImageConfig{Architecture: goArch(j.o.Arch), Phases: imagePhases(j.result), Base: j.startedFrom()}
 	if j.o.Epoch != nil {
 		config.Created = *j.o.Epoch
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"log"
 	"net/http"
@@ -19,17 +20,19 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/lithify/lithify/blockdev/blockdevtest"
 )
 
 // images is a registry that counts the layers fetched from it.
 type images struct {
-	t      testing.TB
-	host   string
-	blobs  atomic.Int64
-	asked  atomic.Int64 // manifests, by name
-	server *httptest.Server
+	t       testing.TB
+	host    string
+	blobs   atomic.Int64
+	asked   atomic.Int64 // manifests, by name
+	uploads atomic.Int64
+	server  *httptest.Server
 }
 
 func newImages(t testing.TB) *images {
@@ -39,6 +42,9 @@ func newImages(t testing.TB) *images {
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if q.Method == http.MethodGet && strings.Contains(q.URL.Path, "/blobs/") {
 			r.blobs.Add(1)
+		}
+		if q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/blobs/uploads/") {
+			r.uploads.Add(1)
 		}
 		if q.Method == http.MethodGet && strings.Contains(q.URL.Path, "/manifests/") {
 			r.asked.Add(1)
@@ -76,14 +82,15 @@ func (r *images) index(name string, tags map[string]string) {
 }
 
 // boxed makes the element box, which is what an image of the registry is.
-func (r *images) boxed(as *user.User, of *tiny) *tiny {
-	w := newTiny(r.t, as).with(epoch)
+func (r *images) boxed(t testing.TB, as *user.User) *tiny {
+	w := newTiny(t, as).with(epoch)
 	w.write("box/element-provides", "operating-system\n")
 	w.write("box/base-image", "# where the tests are\n"+r.host+"/team/${DIB_BOX_NAME}\n")
 	w.write("box/environment.d/10-box.bash", "export DIB_BOX_NAME=${DIB_BOX_NAME:-base:1}\n")
 	w.write("box/root.d/10-box", "#!/bin/sh\necho \"ran: $0\"\nexit 1\n")
 	w.write("box/root.d/75-box", "#!/bin/sh\necho \"ran: $0\"\ntest -s $TARGET_ROOT/bin/busybox && touch -d @1700000000 $TARGET_ROOT\n")
 	w.write("more/root.d/20-more", "#!/bin/sh\necho \"ran: $0\"\ntest -s $TARGET_ROOT/bin/busybox\n")
+	w.write("late/install.d/50-late", "#!/bin/sh\necho \"ran: $0\"\nset -e\nrm -r /home/other /opt/many/20\necho late > /etc/late\n")
 	w.names = []string{"box", "more"}
 	return w
 }
@@ -97,13 +104,14 @@ func TestTinyBaseImage(t *testing.T) {
 	r.bases(origin)
 	for who, as := range tinyPeople(t) {
 		t.Run(who, func(t *testing.T) {
-			w := r.boxed(as, origin)
+			w := r.boxed(t, as)
 			first := w.build("box", "tar")
 			if want := []string{"root.d/20-more", "root.d/75-box"}; !slices.Equal(first.hooks, want) {
 				t.Errorf("hooks %v, want %v", first.hooks, want)
 			}
 			sameTree(t, "tar:"+w.path("box.tar"), "tar:"+origin.path("base1.tar"), blockdevtest.CompareOptions{Seconds: true})
 			r.remembered(t, w)
+			r.layered(t, w)
 			r.moved(t, w, origin)
 			if _, err := exec.Command("grep", "-c", "team/base:1 sha256:", w.path("box.d/dib-manifests/dib-manifest-base-image-box")).Output(); err != nil {
 				t.Error("the manifests do not name the base image")
@@ -155,4 +163,42 @@ func (r *images) moved(t *testing.T, w, origin *tiny) {
 	if over := override.build("over", "tar"); len(over.hooks) != 0 {
 		t.Error("the same image by DIB_BASE_IMAGE is another tree:", over)
 	}
+}
+
+// layered: an image upon a base begins with the base's layers, and says so; a
+// registry that has them receives none of them, another one all. Somebody who
+// starts from it has the same tree.
+func (r *images) layered(t *testing.T, w *tiny) {
+	upon := *w
+	upon.names = append(slices.Clone(w.names), "late")
+	other := newImages(t)
+	for _, to := range []*images{r, other} {
+		to.uploads.Store(0)
+		upon.build("upon", "tar,docker", "--docker-target", to.host+"/team/upon:1")
+		sent := int(to.uploads.Load())
+		base, err := crane.Manifest(r.host + "/team/base:1")
+		must(t, err)
+		below, err := v1.ParseManifest(bytes.NewReader(base))
+		must(t, err)
+		image, err := crane.Pull(to.host + "/team/upon:1")
+		must(t, err)
+		must(t, validate.Image(image))
+		above, err := image.Manifest()
+		must(t, err)
+		all := len(above.Layers) + 1 // and the configuration
+		if ours := all - len(below.Layers); to == r && sent > ours || to == other && sent != all {
+			t.Errorf("%d uploads; the image has %d blobs, %d of them not the base's; the registry has these: %v", sent, all, ours, to == r)
+		}
+		for n, l := range below.Layers {
+			if n >= len(above.Layers) || above.Layers[n].Digest != l.Digest {
+				t.Fatalf("layer %d of the base is not that of the image upon it: %v", n, above.Layers)
+			}
+		}
+		if a := above.Annotations; a["org.opencontainers.image.base.name"] != r.host+"/team/base:1" || a["org.opencontainers.image.base.digest"] == "" {
+			t.Errorf("annotations %v", a)
+		}
+	}
+	from := w.with("DIB_BASE_IMAGE=" + other.host + "/team/upon:1")
+	from.build("from", "tar")
+	sameTree(t, "tar:"+w.path("from.tar"), "tar:"+w.path("upon.tar"), blockdevtest.CompareOptions{Seconds: true})
 }
