@@ -100,7 +100,7 @@ func (s *Store) NewCache(ctx context.Context, o CacheOptions) (*Cache, error) {
 		return nil, fmt.Errorf("reading what travelled: %w", err)
 	}
 	ctx, c.stop = context.WithCancel(ctx)
-	go c.pushAll(ctx)
+	go c.pushAll(ctx, c.queue)
 	return c, nil
 }
 

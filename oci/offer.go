@@ -19,19 +19,13 @@ import (
 
 // pushAll sends what is offered until the queue is closed or something goes
 // wrong.
-func (c *Cache) pushAll(ctx context.Context) {
+func (c *Cache) pushAll(ctx context.Context, queue <-chan rootfs.Key) {
 	defer close(c.done)
 	defer func() {
 		for _, f := range c.files {
 			_ = os.Remove(f) // in the store's work folder, which goes anyway
 		}
 	}()
-	c.mu.Lock()
-	queue := c.queue
-	c.mu.Unlock()
-	if queue == nil {
-		return
-	}
 	for k := range queue {
 		if c.over || ctx.Err() != nil {
 			continue

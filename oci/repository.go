@@ -30,8 +30,9 @@ type Repository struct {
 }
 
 // OpenRepository reads HOST/REPOSITORY, also with docker:// in front, without
-// asking anybody. The user's logins count, as for Push.
-func OpenRepository(text string) (*Repository, error) {
+// asking anybody. The user's logins count; authFile is podman's file of these,
+// where it is not in its usual place.
+func OpenRepository(text, authFile string) (*Repository, error) {
 	rest := strings.TrimPrefix(text, registryPrefix)
 	if !hasHost(rest) {
 		return nil, fmt.Errorf("cache repository %q: no registry is named; allowed is HOST/REPOSITORY, ghcr.io/team/cache for instance", text)
@@ -45,7 +46,7 @@ func OpenRepository(text string) (*Repository, error) {
 	}
 	opts := []remote.Option{
 		remote.WithTransport(bounded{guard{remote.DefaultTransport}}), remote.WithUserAgent("lithify"),
-		remote.WithAuthFromKeychain(keychain{}),
+		remote.WithAuthFromKeychain(keychain{authFile}),
 		remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
 	}
 	r := &Repository{repo: repo}

@@ -39,7 +39,7 @@ func setCacheTo(o *Options, where, v string) error {
 }
 
 func checkRepository(where, v string) error {
-	if _, err := oci.OpenRepository(v); err != nil {
+	if _, err := oci.OpenRepository(v, ""); err != nil {
 		return usagef("%s: %w", where, err)
 	}
 	return nil
@@ -56,16 +56,16 @@ func setCacheVerifyKey(o *Options, _, v string) error {
 }
 
 // open reads keys and repositories; mistakes are the user's.
-func (t TravelOptions) open() (c oci.CacheOptions, err error) {
+func (t TravelOptions) open(authFile string) (c oci.CacheOptions, err error) {
 	for _, text := range t.From {
-		repo, err := oci.OpenRepository(text)
+		repo, err := oci.OpenRepository(text, authFile)
 		if err != nil {
 			return c, usagef("--cache-from: %w", err)
 		}
 		c.From = append(c.From, repo)
 	}
 	if t.To != "" {
-		if c.To, err = oci.OpenRepository(t.To); err != nil {
+		if c.To, err = oci.OpenRepository(t.To, authFile); err != nil {
 			return c, usagef("--cache-to: %w", err)
 		}
 	}
@@ -106,7 +106,7 @@ func (j *job) checkTravel() error {
 	if t.VerifyKey != "" && len(t.From) == 0 {
 		return usagef("--cache-verify-key: nothing is taken without --cache-from")
 	}
-	_, err := t.open()
+	_, err := t.open(j.o.Environment["REGISTRY_AUTH_FILE"])
 	return err
 }
 
@@ -120,7 +120,7 @@ func (j *job) openCache(ctx context.Context) error {
 		j.ui.Warn("--no-layers keeps and reuses no step: --cache-from and --cache-to do nothing")
 		return nil
 	}
-	c, err := t.open()
+	c, err := t.open(j.o.Environment["REGISTRY_AUTH_FILE"])
 	if err != nil {
 		return err
 	}
