@@ -19,7 +19,7 @@ type Cache interface {
 
 // expensive is how long a step runs that is offered though its phase goes on.
 // A shorter one is run again more cheaply than looked for and unpacked.
-const expensive = 5 * time.Second
+const expensive = 2 * time.Second
 
 func (r *run) offer(k Key) {
 	if r.o.Cache != nil && !r.o.Fresh && !r.unkept {
