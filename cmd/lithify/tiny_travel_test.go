@@ -81,12 +81,12 @@ func TestTinyTravel(t *testing.T) {
 	host := newLiar(t)
 	to, from := "--cache-to="+host.repo(), "--cache-from="+host.repo()
 	first := newTiny(t, nil).with(epoch)
-	first.build("web", "raw,tar", to).wantHooks(t, tinySteps, allHooks...)
+	first.build("web", "raw,tar", to, "--backend=file").wantHooks(t, tinySteps, allHooks...)
 	if c := host.counts(); c["PUT manifests"] < 5 || c["GET manifests"] > 0 {
 		t.Errorf("the first build asked %v", c)
 	}
 	second := first.otherStore("second")
-	second.build("two", "raw,tar", from, to).wantHooks(t, 0)
+	second.build("two", "raw,tar", from, to, "--backend=file").wantHooks(t, 0)
 	c := host.counts()
 	if c["PUT manifests"]+c["POST blobs/uploads"] > 0 || c["GET blobs"] == 0 || c["GET tags"] != 1 {
 		t.Errorf("the second build asked %v", c)
@@ -99,7 +99,7 @@ func TestTinyTravel(t *testing.T) {
 		t.Errorf("with everything in the store it asked %v", c)
 	}
 	user := newTiny(t, ordinaryUser(t)).with(epoch)
-	user.build("web", "raw,tar", from).wantHooks(t, 0)
+	user.build("web", "raw,tar", from, "--backend=file").wantHooks(t, 0)
 	sameBits(t, first.path("web.tar"), user.path("web.tar"))
 	sameBits(t, first.path("web.raw"), user.path("web.raw"))
 	user.write("app/finalise.d/90-last", "#!/bin/sh\necho ran: $0\necho other > /other\n")
