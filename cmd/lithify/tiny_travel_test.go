@@ -257,3 +257,60 @@ func TestTinyTravelSigned(t *testing.T) {
 		sameBits(t, w.path("web.tar"), w.path(name))
 	}
 }
+
+// TestTinyTravelCommands: lithify cache on a repository and on the store.
+func TestTinyTravelCommands(t *testing.T) {
+	t.Parallel()
+	host := newLiar(t)
+	w := newTiny(t, nil).with(epoch)
+	w.build("web", "tar", "--cache-to="+host.repo())
+	says := func(code int, words string, args ...string) {
+		t.Helper()
+		r := w.runCommand(w.command("lithify", append([]string{"cache"}, args...)...))
+		if r.code != code || !strings.Contains(r.stdout+r.stderr, words) {
+			t.Errorf("cache %q: want exit code %d and %q: %v", args, code, words, r)
+		}
+	}
+	says(0, "post-install", "ls", host.repo())
+	says(0, "checked, all right", "verify")
+	says(0, "checked, all right", "verify", host.repo())
+	says(0, "0 steps removed", "prune", host.repo(), "--older-than", "1h")
+	host.lies(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodDelete {
+			rw.WriteHeader(http.StatusMethodNotAllowed)
+			return true
+		}
+		return false
+	})
+	says(1, "forbids deleting", "prune", host.repo(), "--all")
+	host.lies(func(rw http.ResponseWriter, r *http.Request) bool {
+		answer := httptest.NewRecorder()
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
+			return false
+		}
+		host.inner.ServeHTTP(answer, r)
+		body := answer.Body.Bytes()
+		if len(body) < 100_000 {
+			return false
+		}
+		body[len(body)/2] ^= 1
+		_, _ = rw.Write(body)
+		return true
+	})
+	says(1, "cannot be used", "verify", host.repo())
+	host.lies(nil)
+	says(0, " 0 left", "prune", host.repo(), "--all")
+	says(0, "0 steps", "ls", host.repo())
+	says(2, "no registry is named", "ls", "nowhere")
+	// A file that was spoilt in the store.
+	spoilt, err := filepath.Glob(filepath.Join(w.store, "overlay/*/diff/bin/busybox"))
+	must(t, err)
+	for _, path := range spoilt {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		must(t, err)
+		_, err = f.WriteAt([]byte("spoilt"), 1000)
+		must(t, err)
+		must(t, f.Close())
+	}
+	says(1, "is not what it was", "verify")
+}
