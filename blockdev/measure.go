@@ -251,9 +251,14 @@ func folderBytes(entries []os.DirEntry) int64 {
 }
 
 // attributes counts one block where there are extended attributes; small ones
-// would fit into the inode.
+// would fit into the inode. The names are read, not asked for their length:
+// overlay counts its own in that, and so how a tree was layered.
 func (m *measurer) attributes(path string, c *Content) error {
-	n, err := unix.Llistxattr(path, nil)
+	var names [4096]byte
+	n, err := unix.Llistxattr(path, names[:])
+	if errors.Is(err, unix.ERANGE) { // there are many
+		n, err = len(names), nil
+	}
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
 		return &fs.PathError{Op: "llistxattr", Path: path, Err: err}
 	}

@@ -17,9 +17,10 @@
 //	ROOT/lithify/folds/LAYER.json      the layer that stands for LAYER's whole stack
 //	ROOT/lithify/info/LAYER.json       size and hard links of LAYER (can be found again)
 //	ROOT/lithify/blobs/LAYER[-BELOW].json  digest of the archive that turns the tree of BELOW into that of LAYER
+//	ROOT/lithify/entries/LAYER.json    archives whose tree LAYER shows, as they travel through registries
 //	ROOT/lithify/builds/COMMAND.json   layers of the last builds of a command
 //	ROOT/lithify/sizes.json            sizes of all layers (can be found again)
-//	ROOT/lithify/locks/                flock files: layer-ID, claim-KEY, fold-ID, builds-COMMAND, builders, base, format
+//	ROOT/lithify/locks/                flock files: layer-ID, claim-KEY, fold-ID, pull-CHAIN, builds-COMMAND, builders, base, format
 //	ROOT/lithify/run/NAME, NAME.lock   work and run root of one open store
 //
 // # What makes a layer safe to reuse

@@ -300,7 +300,7 @@ func TestInUserNamespace(t *testing.T) {
 	must(t, os.Chmod(dir, 0o755))
 	must(t, os.Mkdir(dir+"/tmp", 0o700))
 	must(t, os.Chown(dir+"/tmp", uid, uid))
-	cmd := exec.Command(dir+"/oci.test", "-test.v", "-test.run=Sealed|Fold|Empty|Hard|Image|Killed|Once|PruneHarms|Equal|PushSends|Saved")
+	cmd := exec.Command(dir+"/oci.test", "-test.v", "-test.run=Sealed|Fold|Empty|Hard|Image|Killed|Once|PruneHarms|Equal|PushSends|Saved|Travel")
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir + "/tmp", "TMPDIR=" + dir + "/tmp",
 		"OCI_TEST_NS=user", "CI=" + os.Getenv("CI"), "_CONTAINERS_USERNS_CONFIGURED=done",

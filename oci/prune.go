@@ -124,7 +124,7 @@ func (p *pruner) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(p.s.sweepFiles(ctx), p.s.sweepBlobs(), p.s.forgetBuilds())
+	return errors.Join(p.s.sweepFiles(ctx), p.s.sweepBlobs(), p.s.sweepEntries(), p.s.forgetBuilds())
 }
 
 // load reads layers first and records after: a layer sealed in between has no

@@ -120,7 +120,7 @@ func (s *Store) makeFolders() error {
 	if err := os.MkdirAll(s.root, 0o700); err != nil {
 		return err
 	}
-	for _, d := range []string{"records", "folds", "info", "blobs", "builds", "locks", "run"} {
+	for _, d := range []string{"records", "folds", "info", "blobs", "entries", "builds", "locks", "run"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, d), 0o700); err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ type Cover struct {
 // required.
 type Options struct {
 	Store    Store
+	Cache    Cache // of other machines' steps; nil: none
 	Elements []elements.Element
 	Hooks    *elements.Tree
 	// Base is the image that this one starts from, nil for the empty tree. Its

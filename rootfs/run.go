@@ -28,6 +28,7 @@ type run struct {
 	claims      []Claim
 	ran, reused int
 	unkept      bool // the network changed under a phase: nothing more is sealed
+	single      bool // keys are known one by one only, so the cache is asked so
 }
 
 // made is a finished step that waits for its phase to end.
@@ -48,7 +49,8 @@ func (r *run) group(ctx context.Context, group []elements.Phase, onDisk bool) (l
 		return later, nil
 	}
 	rest := steps
-	if !r.o.Fresh && !hasByContent(steps) {
+	r.single = !r.o.Fresh && hasByContent(steps)
+	if !r.o.Fresh && !r.single {
 		if rest, err = r.resume(ctx, steps); err != nil {
 			return nil, err
 		}
@@ -80,26 +82,46 @@ func (r *run) resume(ctx context.Context, steps []step) ([]step, error) {
 		key = s.in.key(key)
 		keys[i] = key
 	}
+	i, layer, rec, err := r.newest(ctx, steps, keys)
+	if err != nil {
+		return nil, err
+	}
+	parent := r.key
+	if i >= 0 {
+		parent = keys[i]
+	}
+	got, err := r.fetch(ctx, parent, keys[i+1:])
+	if err == nil && got {
+		i, layer, rec, err = r.newest(ctx, steps, keys)
+	}
+	if err != nil || i < 0 {
+		return steps, err
+	}
+	for j := range i + 1 {
+		r.noteSeed(steps[j], j, keys)
+		r.reuse(steps[j])
+	}
+	if err := r.notePhases(ctx, steps[:i+1], keys); err != nil {
+		return nil, err
+	}
+	r.stand(layer, rec)
+	r.notePhase(steps[i].phase)
+	r.offer(rec.Key)
+	return steps[i+1:], nil
+}
+
+// newest finds the newest layer of the steps that is in the store; -1: none.
+func (r *run) newest(ctx context.Context, steps []step, keys []Key) (int, Layer, Record, error) {
 	for i := len(steps) - 1; i >= 0; i-- {
 		layer, rec, err := r.o.Store.Find(ctx, keys[i])
-		if errors.Is(err, ErrNotFound) {
-			continue
+		if err == nil {
+			return i, layer, rec, nil
 		}
-		if err != nil {
-			return nil, fmt.Errorf("looking for the layer of step %q: %w", steps[i].name, err)
+		if !errors.Is(err, ErrNotFound) {
+			return -1, nil, rec, fmt.Errorf("looking for the layer of step %q: %w", steps[i].name, err)
 		}
-		for j := range i + 1 {
-			r.noteSeed(steps[j], j, keys)
-			r.reuse(steps[j])
-		}
-		if err := r.notePhases(ctx, steps[:i+1], keys); err != nil {
-			return nil, err
-		}
-		r.stand(layer, rec)
-		r.notePhase(steps[i].phase)
-		return steps[i+1:], nil
 	}
-	return steps, nil
+	return -1, nil, Record{}, nil
 }
 
 // notePhases looks up where the phases below the last of steps ended.
@@ -116,6 +138,7 @@ func (r *run) notePhases(ctx context.Context, steps []step, keys []Key) error {
 			return fmt.Errorf("looking for the layer of step %q: %w", steps[i].name, err)
 		}
 		r.phases = append(r.phases, PhaseLayer{string(steps[i].phase), layer})
+		r.offer(keys[i])
 	}
 	return nil
 }
@@ -161,6 +184,7 @@ func (r *run) steps(ctx context.Context, steps []step) error {
 			if err := r.endPhase(ctx, s.phase); err != nil {
 				return err
 			}
+			r.offer(r.key) // found, perhaps, and not made
 		}
 	}
 	return nil
@@ -180,7 +204,7 @@ func (r *run) step(ctx context.Context, s step) error {
 		}
 	}
 	key := s.in.key(r.key)
-	for {
+	for asked := false; ; {
 		if !r.o.Fresh {
 			layer, rec, err := r.o.Store.Find(ctx, key)
 			if err == nil {
@@ -190,6 +214,15 @@ func (r *run) step(ctx context.Context, s step) error {
 			}
 			if !errors.Is(err, ErrNotFound) {
 				return fmt.Errorf("looking for the layer of step %q: %w", s.name, err)
+			}
+		}
+		if r.single && !asked {
+			asked = true
+			if got, err := r.fetch(ctx, r.key, []Key{key}); err != nil || got {
+				if err != nil {
+					return err
+				}
+				continue
 			}
 		}
 		claim, err := r.claim(ctx, key)
@@ -347,6 +380,7 @@ func (r *run) seal(ctx context.Context) error {
 			return fmt.Errorf("sealing step %q: %w", m.rec.Name, err)
 		}
 	}
+	r.offerSealed(pending)
 	claims := r.claims
 	r.claims = nil
 	return closeAll(claims)

@@ -57,6 +57,7 @@ func (j *job) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	j.finishTravel()
 	j.pruneStore(ctx)
 	j.summarise(time.Since(began))
 	return nil

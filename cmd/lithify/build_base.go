@@ -138,7 +138,7 @@ func (j *job) baseElements() []elements.Element {
 // that was asked for.
 func (j *job) baseBuilder(ctx context.Context, root string, preview bool, observe func(rootfs.Event)) (*rootfs.Builder, error) {
 	b := j.base
-	b.store, b.work, b.observe = j.store, filepath.Join(j.work, "base"), observe
+	b.store, b.cache, b.work, b.observe = j.store, j.cache, filepath.Join(j.work, "base"), observe
 	if err := os.Mkdir(b.work, 0o755); err != nil {
 		return nil, err
 	}

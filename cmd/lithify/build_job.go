@@ -47,6 +47,7 @@ type job struct {
 	work    string
 	memory  workMemory
 	store   *oci.Store
+	cache   *oci.Cache // steps of other machines; nil: none
 	records outputRecords
 	builder *rootfs.Builder
 
@@ -75,7 +76,7 @@ type job struct {
 
 // check finds every mistake that can be found before anything is built.
 func (j *job) check(ctx context.Context) error {
-	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.readSecrets, j.hideSecrets, j.planProducts, j.checkStoreLimit} {
+	for _, step := range []func() error{j.resolve, j.configureDisks, j.chooseFormats, j.readSecrets, j.hideSecrets, j.planProducts, j.checkStoreLimit, j.checkTravel} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -335,6 +336,11 @@ func (j *job) prepare(ctx context.Context, preview bool) error {
 	if err := j.openStore(ctx, root); err != nil {
 		return err
 	}
+	if !preview {
+		if err := j.openCache(ctx); err != nil {
+			return err
+		}
+	}
 	j.builder, err = j.newBuilder(ctx, root, preview)
 	return err
 }
@@ -394,6 +400,9 @@ func (j *job) treeOptions(store string) (rootfs.Options, error) {
 	}
 	// A tar has an fstab too: it may become a disk later, and its last steps are
 	// those of the disk's.
+	if j.cache != nil {
+		o.Cache = j.cache
+	}
 	o.Fingerprint, o.Disk = j.graph.Fingerprint(), j.layoutFor
 	return o, nil
 }

@@ -12,24 +12,28 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newCacheCommand is lithify cache: what the store keeps, and pruning it.
+// newCacheCommand is lithify cache: what the store, or a repository of a
+// registry, keeps, pruning it and looking whether it is whole.
 func newCacheCommand(env []string, stdout io.Writer) *cobra.Command {
 	cache := &cobra.Command{
 		Use:   "cache",
-		Short: "Show or prune the kept steps",
+		Short: "Show, prune or verify the kept steps",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cache.AddCommand(newCacheListCommand(env, stdout), newCachePruneCommand(env, stdout))
+	cache.AddCommand(newCacheListCommand(env, stdout), newCachePruneCommand(env, stdout), newCacheVerifyCommand(env, stdout))
 	return cache
 }
 
 func newCacheListCommand(env []string, stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
-		Use:   "ls",
-		Short: "List the kept steps, the longest unused first",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:   "ls [REPO]",
+		Short: "List the kept steps, the longest unused first; of a registry's REPO the oldest first",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return withRepository(env, args[0], func(r *oci.Repository) error { return repositoryList(cmd.Context(), r, stdout) })
+			}
 			return withStore(cmd.Context(), env, func(s *oci.Store) error { return cacheList(cmd.Context(), s, stdout) })
 		},
 	}
@@ -39,13 +43,19 @@ func newCachePruneCommand(env []string, stdout io.Writer) *cobra.Command {
 	var all bool
 	var age, size string
 	cmd := &cobra.Command{
-		Use:   "prune",
-		Short: "Remove kept steps that were not used of late",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:   "prune [REPO]",
+		Short: "Remove kept steps that were not used of late; of a registry's REPO those made long ago",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			o, err := pruneOptions(all, age, size)
 			if err != nil {
 				return err
+			}
+			if len(args) > 0 {
+				if size != "" {
+					return usagef("--max-size: entries of a registry share what they take; --older-than removes those made longer ago")
+				}
+				return withRepository(env, args[0], func(r *oci.Repository) error { return repositoryPrune(cmd.Context(), r, o, stdout) })
 			}
 			return withStore(cmd.Context(), env, func(s *oci.Store) error { return cachePrune(cmd.Context(), s, o, stdout) })
 		},

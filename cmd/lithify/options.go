@@ -55,6 +55,7 @@ type Options struct {
 	MinTmpfs    int64         // least memory to set aside before working in memory
 	NoLayers    bool          // build everything anew and keep no step
 	MaxAge      time.Duration // how long a foreign step without cache-key.d is reused
+	Travel      TravelOptions // of steps through registries
 
 	Trace       int    // DIB_DEBUG_TRACE plus the number of -x
 	LogFile     string // appended to; empty: a fresh one in the log folder
