@@ -161,7 +161,7 @@ func isMissing(err error) bool {
 func (r *Repository) keys(ctx context.Context) (map[rootfs.Key]bool, error) {
 	tags, err := r.puller.List(ctx, r.repo)
 	if err != nil && !isMissing(err) {
-		return nil, fmt.Errorf("listing %s: %w", r.Name(), oneLine(pullHint(err)))
+		return nil, fmt.Errorf("listing %s: %w", r.Name(), oneLine(loginHint(err)))
 	}
 	keys := map[rootfs.Key]bool{}
 	for _, t := range tags {
@@ -172,8 +172,8 @@ func (r *Repository) keys(ctx context.Context) (map[rootfs.Key]bool, error) {
 	return keys, nil
 }
 
-// pullHint adds what to do about the commonest refusals.
-func pullHint(err error) error {
+// loginHint adds what to do where a repository of steps wants a login.
+func loginHint(err error) error {
 	var te *transport.Error
 	if errors.As(err, &te) && (te.StatusCode == http.StatusUnauthorized || te.StatusCode == http.StatusForbidden) {
 		return fmt.Errorf("%w (log in with `docker login` or `podman login`)", err)
@@ -205,7 +205,7 @@ func (r *Repository) entry(ctx context.Context, k rootfs.Key) (e remoteEntry, er
 		return e, errNoEntry
 	}
 	if err != nil {
-		return e, pullHint(err)
+		return e, loginHint(err)
 	}
 	e.digest = d.Digest.String()
 	if err := json.Unmarshal(d.Manifest, &e.manifest); err != nil {

@@ -112,6 +112,7 @@ func TestTinyBaseImage(t *testing.T) {
 			sameTree(t, "tar:"+w.path("box.tar"), "tar:"+origin.path("base1.tar"), blockdevtest.CompareOptions{Seconds: true})
 			r.remembered(t, w)
 			r.layered(t, w)
+			r.travelled(t, w)
 			r.moved(t, w, origin)
 			if _, err := exec.Command("grep", "-c", "team/base:1 sha256:", w.path("box.d/dib-manifests/dib-manifest-base-image-box")).Output(); err != nil {
 				t.Error("the manifests do not name the base image")
@@ -140,6 +141,25 @@ func (r *images) remembered(t *testing.T, w *tiny) {
 	plan := w.runCommand(w.command("lithify", append([]string{"plan", "-o", "box", "-t", "tar"}, append(slices.Clone(w.args), w.names...)...)...))
 	if plan.code != 0 || !strings.Contains(plan.stdout, "reuse") || r.asked.Load() != 0 {
 		t.Error(plan)
+	}
+}
+
+// travelled: another machine takes the steps upon an image from a repository,
+// and makes the same image of them.
+func (r *images) travelled(t *testing.T, w *tiny) {
+	upon := *w
+	upon.names = append(slices.Clone(w.names), "late")
+	steps, there := "="+r.host+"/team/steps-"+strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")), r.host+"/team/travelled:"
+	upon.otherStore("near").build("near", "tar,docker", "--cache-to"+steps, "--docker-target", there+"near")
+	far := upon.otherStore("far").build("far", "tar,docker", "--cache-from"+steps, "--docker-target", there+"far")
+	if far.ran != 0 || far.reused == 0 {
+		t.Error(far)
+	}
+	sameBits(t, w.path("near.tar"), w.path("far.tar"))
+	near, err := crane.Digest(there + "near")
+	must(t, err)
+	if got, err := crane.Digest(there + "far"); err != nil || got != near {
+		t.Errorf("the image made of steps from elsewhere is %s (%v), want %s", got, err, near)
 	}
 }
 
