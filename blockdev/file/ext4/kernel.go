@@ -57,7 +57,7 @@ func (k *kernel) close() {
 
 // kernelPiece is copied at a time, in bytes: then cancelling is looked for, and
 // zeros.
-const kernelPiece = 1 << 20
+const kernelPiece = 8 << 20
 
 // byKernel copies what the kernel can and returns the rest.
 func (v *volume) byKernel(ctx context.Context, it *item, all []part) (rest []part, err error) {
